@@ -1,5 +1,7 @@
 """Views of particles share a map, those of false picks do not: scores against the average of the others."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -17,7 +19,9 @@ def posed(count: int, *, amplitude: float, right: float, seed: int) -> PosedPatc
     common = torch.randn(VOXELS, generator=torch.Generator().manual_seed(99))
     views = torch.randn(count, VOXELS, generator=generator) + amplitude * common / common.norm()
     positions = np.zeros((count, 3)) + 500.0 * (1000 * seed + np.arange(count))[:, None]
-    return PosedPatches(positions, torch.full((count,), right), torch.zeros(count), views)
+    return PosedPatches(
+        positions, torch.full((count,), right), torch.zeros(count), torch.eye(3).expand(count, 3, 3), views
+    )
 
 
 MIRRORED = posed(32, amplitude=3.0, right=0.2, seed=3)
@@ -36,7 +40,7 @@ def test_what_has_nothing_in_common_with_the_others_is_false_whatever_the_networ
 def test_a_pick_and_its_doubles_do_not_speak_for_themselves():
     particles = posed(40, amplitude=AMPLITUDE, right=0.9, seed=1)
     false = posed(1, amplitude=0.0, right=0.9, seed=2)
-    double = PosedPatches(false.positions + 10, false.right, false.log_odds, false.views)
+    double = replace(false, positions=false.positions + 10)
     evidence = PoseEvidence.estimate(joined_patches([particles, false, double]), MIRRORED, radius=RADIUS)
     assert evidence.average is not None
     assert float(evidence.average.score(false)) < 4

@@ -11,11 +11,11 @@ import torch
 from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 from whitened import shown
 
+from napari_orient.engine.coordinate_groups import two_groups
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT, VARIABILITY
 from napari_orient.engine.model.gridding import Coefficients, ComponentGrid
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, refine
-from napari_orient.engine.refinement.variability import two_groups
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
@@ -94,5 +94,5 @@ def test_two_groups_are_found_where_there_are_two(share: float) -> None:
     different = np.arange(60) < 60 * share
     found = two_groups(noise + 0.4 * different)
     assert found is not None
-    assert (found.alike, found.different) == pytest.approx((0.0, 0.4), abs=0.05)
-    assert (found.differ(noise + 0.4 * different) == different).mean() > 0.95
+    assert (found.lower, found.upper) == pytest.approx((0.0, 0.4), abs=0.05)
+    assert (found.above(noise + 0.4 * different) == different).mean() > 0.95

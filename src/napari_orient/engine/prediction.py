@@ -26,7 +26,7 @@ from napari_orient.engine.devices import (
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.gold_beads import GoldBeads, find_gold_beads
-from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT, POSE_UNKNOWN
+from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT, POSE_UNKNOWN, VARIABILITY
 from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile, shipped_models, shipped_templates
 from napari_orient.engine.networks.mlp import MLP, HalfTurnAverage
@@ -371,12 +371,14 @@ class NetworkAnswer:
     expected_deg : (N,) expected errors in degrees; None = unknown.
     confidence : (N,) probability that the rotation is right; None = unknown.
     if_right_deg : (N,) expected errors if it is; None = unknown.
+    variability : (N,) coordinates along what the particles differ in; None where they do not, or it is not asked.
     """
 
     rotations: FloatArray
     expected_deg: FloatArray | None = None
     confidence: FloatArray | None = None
     if_right_deg: FloatArray | None = None
+    variability: FloatArray | None = None
 
     def write_to(self, columns: dict[str, FloatArray], rows: slice, *, count: int) -> None:
         """Write what is known to the rows of columns of all ``count`` particles, which are made when first needed."""
@@ -442,7 +444,9 @@ class MixtureAnswer:
             _numbers(part) for part in (found.rotations, error, self.found.evidence.p_right(posed))
         )
         if_wrong = np.full(len(right), random_pose_error_deg(self.group))
-        return NetworkAnswer(rotations, *error_and_confidence(if_right, right, if_wrong, self.group), if_right)
+        variability = None if self.found.variability is None else _numbers(self.found.variability.coordinates(posed))
+        expected, confidence = error_and_confidence(if_right, right, if_wrong, self.group)
+        return NetworkAnswer(rotations, expected, confidence, if_right, variability)
 
 
 def _numbers(tensor: torch.Tensor) -> FloatArray:
@@ -484,12 +488,13 @@ class NetworkEstimator:
                 item.write_to(columns, slice(done, done + len(item.rotations)), count=len(particles))
                 done += len(item.rotations)
             yield Step(done, len(particles), words)
-        if_right = {ERROR_IF_RIGHT: columns["if_right_deg"]} if "if_right_deg" in columns else {}
+        named = {ERROR_IF_RIGHT: "if_right_deg", VARIABILITY: "variability"}
+        results = {name: columns[column] for name, column in named.items() if column in columns}
         posed = particles.adopting(
             rotations=columns["rotations"],
             expected_error_deg=columns.get("expected_deg"),
             confidence=columns.get("confidence"),
-            extra={**particles.extra, **if_right},
+            extra={**particles.extra, **results},
         )
         if self.beads is not None:
             posed = _unknown_on_gold(posed, self.beads, self.group, voxel_size=self.tomogram.voxel_size)

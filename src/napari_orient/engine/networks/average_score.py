@@ -59,24 +59,31 @@ class PosedPatches:
     positions : (N, 3) xyz in Å, of the picks.
     right : (N,) probability by the network alone that each pose is right.
     log_odds : (N,) of that, before calibration.
+    rotations : (N, 3, 3) found, reference frame -> patch frame.
     views : (N, F) the whitened patches, sampled in their poses.
     """
 
     positions: FloatArray
     right: Tensor
     log_odds: Tensor
+    rotations: Tensor
     views: Tensor
 
     def take(self, rows: Tensor) -> PosedPatches:
         """Some of the patches."""
-        return PosedPatches(self.positions[rows.numpy()], self.right[rows], self.log_odds[rows], self.views[rows])
+        some = (column[rows] for column in (self.right, self.log_odds, self.rotations, self.views))
+        return PosedPatches(self.positions[rows.numpy()], *some)
+
+    def apart_from(self, sample: PosedPatches, radius: float) -> Tensor:
+        """Whether these picks (N,) and those of a sample (M,) lie farther apart than a radius in Å, (N, M)."""
+        return torch.cdist(torch.from_numpy(self.positions), torch.from_numpy(sample.positions)) > radius
 
 
 def joined_patches(parts: Sequence[PosedPatches]) -> PosedPatches:
     """The patches of all parts."""
-    names = ("right", "log_odds", "views")
-    right, log_odds, views = (torch.cat([getattr(part, name) for part in parts]) for name in names)
-    return PosedPatches(np.concatenate([part.positions for part in parts]), right, log_odds, views)
+    names = ("right", "log_odds", "rotations", "views")
+    columns = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+    return PosedPatches(np.concatenate([part.positions for part in parts]), *columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +110,7 @@ class PoseEvidence:
         once = _once(sample, radius)
         prior = prior_log_odds(sample.right, once)
         weights = with_prior(sample.right, prior)
-        if float((weights * once).sum()) < _LEAST_RIGHT or not _apart(sample, sample, radius).any():
+        if float((weights * once).sum()) < _LEAST_RIGHT or not sample.apart_from(sample, radius).any():
             return cls(prior)
         average, prior = AverageScore.estimate(sample, weights, mirrored, radius=radius)
         return cls(prior, average)
@@ -162,19 +169,14 @@ class AverageScore:
 
 def _scores(patches: PosedPatches, sample: PosedPatches, weights: Tensor, radius: float) -> Tensor:
     """Scores (N,) of patches against the averages of a sample's views by weights (M,), as far as they lie apart."""
-    averages = (_apart(patches, sample, radius).to(weights) * weights) @ sample.views
+    averages = (patches.apart_from(sample, radius).to(weights) * weights) @ sample.views
     scores: Tensor = (patches.views * averages).sum(1) / averages.norm(dim=1).clamp_min(1e-6)
     return scores
 
 
-def _apart(patches: PosedPatches, sample: PosedPatches, radius: float) -> Tensor:
-    """Whether picks (N,) and those of a sample (M,) lie farther apart than a radius in Å, (N, M)."""
-    return torch.cdist(torch.from_numpy(patches.positions), torch.from_numpy(sample.positions)) > radius
-
-
 def _once(sample: PosedPatches, radius: float) -> Tensor:
     """Weights (N,) by which picks of one particle, which lie within a radius in Å, count together as one."""
-    return 1 / (~_apart(sample, sample, radius)).sum(1).to(sample.right)
+    return 1 / (~sample.apart_from(sample, radius)).sum(1).to(sample.right)
 
 
 def _distributions(scores: Tensor, p_right: Tensor, mirrored: Tensor) -> DetectionModel:

@@ -20,6 +20,7 @@ from napari_orient.engine.model.grid import offsets, soft_ball
 from napari_orient.engine.model.noise import radial_level
 from napari_orient.engine.networks.average_score import PosedPatches, PoseEvidence, joined_patches
 from napari_orient.engine.networks.mixture import BestPoses, PoseMixture
+from napari_orient.engine.networks.view_variability import ViewVariability, wedge_axes
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
@@ -61,6 +62,7 @@ class TomogramInput:
     dark : whether particles are darker than their surroundings.
     scale : size of the particles, in the tomogram's Å, over that of those it learnt from: 1 unless another fits better.
     evidence : of right poses, beside the network's own.
+    variability : in what way the particles differ; None where they do not.
     notes : for a person: what looks wrong.
     """
 
@@ -70,6 +72,7 @@ class TomogramInput:
     dark: bool = True
     scale: float = 1.0
     evidence: PoseEvidence = field(default_factory=PoseEvidence)
+    variability: ViewVariability | None = None
     notes: tuple[Note, ...] = ()
 
     def spectra(self, positions: FloatArray, *, centring: str = "rounded") -> Tensor:
@@ -86,7 +89,8 @@ class TomogramInput:
         found = self.mixture.best(spectra)
         right, error = self.mixture.calibrated(found)
         views = self.mixture.views_of(spectra, found)
-        return found, error, PosedPatches(positions, right.cpu(), found.log_odds.cpu(), views.cpu())
+        columns = (right, found.log_odds, found.rotations, views)
+        return found, error, PosedPatches(positions, *(column.cpu() for column in columns))
 
     def mirrored(self, positions: FloatArray, *, centring: str) -> Tensor:
         """Those of the patches' mirror images; see `mirror_images`."""
@@ -237,32 +241,44 @@ def _noted(found: TomogramInput, text: str) -> TomogramInput:
 
 
 def _with_evidence(found: TomogramInput, positions: FloatArray, *, centring: str) -> Stream[Step, TomogramInput]:
-    """The input with the evidence of right poses estimated, and warnings of the hand and of improbable poses."""
+    """The input with what the picks show in the poses found: whether these are right, and whether the picks differ.
+
+    With warnings of the hand, of improbable poses, and of particles that are not all alike.
+    """
     places = positions[evenly_spaced_rows(len(positions), _AVERAGED)]
     rows = evenly_spaced_rows(len(places), _SAMPLE)
-    posed: list[PosedPatches] = []
+    posed, power = list[PosedPatches](), torch.zeros(1)
     for done, some in _batches(places):
         yield Step(done, len(places) + len(rows), "Averaging particles in the poses found")
-        posed.append(found.posed(some, found.spectra(some, centring=centring))[2])
+        spectra = found.spectra(some, centring=centring)
+        posed.append(found.posed(some, spectra)[2])
+        power = power + spectra.abs().square().sum(0).cpu()
     yield Step(len(places), len(places) + len(rows), "Checking the tomogram's hand")
     sample, some = joined_patches(posed), places[rows]
     mirrored = found.posed(some, found.mirrored(some, centring=centring))[2]
     if _better(mirrored.log_odds, sample.take(torch.from_numpy(rows)).log_odds):
-        found = _noted(
-            found,
-            "the mirror images of the particles fit this network better than the particles themselves: is the "
-            "tomogram's hand right, and is it the right molecule?",
-        )
+        found = _noted(found, _HAND_TEXT)
     radius = found.mixture.options.mask_radius * found.scale
     evidence = PoseEvidence.estimate(sample, mirrored, radius=radius)
-    median = float(evidence.p_right(sample).median())
-    if median < _UNSURE:
+    right = evidence.p_right(sample)
+    if float(right.median()) < _UNSURE:
         found = _noted(
             found,
-            f"the median probability of a right pose is {median:.0%}: this network hardly finds its molecule at these "
-            "picks.",
+            f"the median probability of a right pose is {float(right.median()):.0%}: this network hardly finds its "
+            "molecule at these picks.",
         )
-    return replace(found, evidence=evidence)
+    mixture, axes = found.mixture, wedge_axes(power)
+    variability = ViewVariability.estimate(
+        sample, right, axes=axes, voxels=mixture.voxels.cpu(), options=mixture.options, radius=radius
+    )
+    notes = found.notes if variability is None else (*found.notes, variability.note)
+    return replace(found, evidence=evidence, variability=variability, notes=notes)
+
+
+_HAND_TEXT = (
+    "the mirror images of the particles fit this network better than the particles themselves: is the tomogram's hand "
+    "right, and is it the right molecule?"
+)
 
 
 def _better(first: Tensor, second: Tensor, *, least: float = _LEAST_DIFFERENCE) -> bool:

@@ -37,11 +37,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_orient.engine.coordinate_groups import TwoGroups, two_groups
 from napari_orient.engine.model.gridding import Coefficients, ComponentGrid
-from napari_orient.engine.particles import FloatArray, evenly_spaced_rows
+from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.residuals import concatenated, residuals
@@ -74,12 +74,6 @@ three times as much 0.14 to 0.15, 80S ribosomes 0.17 to 0.19."""
 _MOST_PULL = 0.3
 """ρ: residual power over the template's at which parts pull most. 70S ribosomes bent by 5, 10, 20, 35 and 60° leave
 0.02, 0.08, 0.29, 0.73 and 1.0, and are 1.8, 3.5, 5.8, 3.5 and 2.0° off (rms); 1.2° where the part is missing (0.8)."""
-_TWO_GROUPS_NATS = 10.0
-"""Log-likelihood by which two groups must describe the coordinates better than one. Of 70 particles of one kind it is
-up to 7; half of them different 40 to 100."""
-_MIXTURE_STEPS = 60
-"""Steps of expectation-maximisation of the two groups."""
-
 Cut = Callable[[Tensor], tuple[Tensor, Poses]]
 """Patches (N, n, n, n) of some rows of the particles, and their poses with shifts from the patches' centres."""
 
@@ -92,7 +86,7 @@ class Variability:
     ----------
     coordinates : (N,) r of every particle, signed; its mean is not negative.
     noise_variance : (N,) of the coordinates, of noise alone.
-    groups : how they fall into two groups, one of them like the template; None where one group describes them as well.
+    groups : how they fall into two groups; None where one group describes them as well.
     """
 
     coordinates: Tensor
@@ -123,33 +117,16 @@ class Variability:
                 "(orientVariability; 0 is the template). Classify them, or average those of similar values.",
                 "warning",
             )
-        count = int(self.groups.differ(self.coordinates.numpy()).sum())
+        differ = self.groups.above(self.coordinates.numpy())
+        like, count = "below", int(differ.sum())
+        if abs(self.groups.upper) < abs(self.groups.lower):
+            like, count = "above", len(differ) - count
         return Note(
-            f"the particles are not all alike: about {count} of {len(self.coordinates)} differ from the template in a "
-            f"way that they have in common. Classify them, or take one group: orientVariability is below "
+            f"the particles are not all alike: about {count} of {len(differ)} differ from the template in a way that "
+            f"they have in common. Classify them, or take one group: orientVariability is {like} "
             f"{self.groups.limit:.2f} where they are like the template.",
             "warning",
         )
-
-
-@dataclass(frozen=True)
-class TwoGroups:
-    """Two groups of coordinates, normal distributions of one variance.
-
-    Parameters
-    ----------
-    alike, different : mean coordinate of the group nearer to the template, and of the other.
-    limit : coordinate where both are as likely.
-    """
-
-    alike: float
-    different: float
-    limit: float
-
-    def differ(self, coordinates: FloatArray) -> NDArray[np.bool_]:
-        """Which particles are of the group that is unlike the template, (N,)."""
-        beyond: NDArray[np.bool_] = coordinates > self.limit
-        return beyond if self.different > self.alike else ~beyond
 
 
 @torch.no_grad()
@@ -278,39 +255,3 @@ def _coordinates(sums: _Sums, patches: _Observed, z: Tensor) -> Work[tuple[Tenso
             yield
         z, coordinates = (torch.cat(column) for column in zip(*found, strict=True))
     return coordinates, sums.component(z / z.square().mean().sqrt())
-
-
-def two_groups(coordinates: FloatArray) -> TwoGroups | None:
-    """Two groups of coordinates (N,), by expectation-maximisation; None where one describes them as well."""
-    one = -0.5 * len(coordinates) * (np.log(coordinates.var()) + 1)
-    best, means, limit = one + _TWO_GROUPS_NATS, None, 0.0
-    for share in (0.1, 0.25, 0.5, 0.75, 0.9):
-        log_likelihood, found = _mixture(coordinates, share)
-        if log_likelihood > best:
-            best, (means, limit) = log_likelihood, found
-    if means is None:
-        return None
-    alike, different = sorted(means, key=abs)
-    return TwoGroups(float(alike), float(different), float(limit))
-
-
-def _mixture(values: FloatArray, share: float) -> tuple[float, tuple[FloatArray, float]]:
-    """Log-likelihood of two normal distributions of one variance, their means and where both are as likely.
-
-    Parameters
-    ----------
-    share : of the values in the lower one, to begin with.
-    """
-    member = np.clip(np.stack([values <= np.quantile(values, share), values > np.quantile(values, share)]), 0.01, 0.99)
-    total = -np.inf
-    for _ in range(_MIXTURE_STEPS):
-        member = member / member.sum(0)
-        count = member.sum(1)
-        means = member @ values / count
-        off = values - means[:, None]
-        variance = max(float((member * off**2).sum() / len(values)), 1e-6)
-        log = np.log(count / len(values))[:, None] - 0.5 * (off**2 / variance + np.log(variance))
-        total = float(np.logaddexp(*log).sum())
-        member = np.exp(log - np.logaddexp(*log))
-    between = means.mean() + variance * np.log(count[0] / count[1]) / (means[1] - means[0])
-    return total, (means, float(between))
