@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from phantom import VOXEL_SIZE, molecule, tomogram
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, median_filter
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.grid import frequencies
@@ -137,11 +137,23 @@ def test_without_a_wedge_none_is_found_from_many_patches():
 
 
 def test_a_wedge_that_is_unclear_is_taken_for_the_usual_one_and_said():
-    smooth = of_wedge(Wedge(), colour=3.0)
+    smooth = of_wedge(Wedge(), colour=4.0)
     geometry = tilt_geometry(smooth, np.full((1, 3), 480.0), WedgeOptions(), side=SIDE)
     assert geometry.found is None
     assert geometry.wedge == Wedge()
     assert "assumed" in geometry.note
+
+
+@pytest.mark.parametrize(
+    "changed", [lambda volume: gaussian_filter(volume, 2.5), lambda volume: median_filter(volume, 3)]
+)
+def test_a_filter_of_the_tomogram_hides_no_wedge(changed):
+    true, places = Wedge(-20, -55, 60), np.random.default_rng(0).uniform(300, 650, (12, 3))
+    filtered = Tomogram(changed(of_wedge(true).density), VOXEL_SIZE, "t")
+    found = tilt_geometry(filtered, places, WedgeOptions(), side=SIDE).found
+    assert found is not None
+    assert found.axis_deg == pytest.approx(-20, abs=3)
+    assert (found.low_deg, found.high_deg) == pytest.approx((-55, 60), abs=4)
 
 
 def test_boxes_side_by_side_show_their_wedge_and_not_their_seams():

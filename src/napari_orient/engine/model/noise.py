@@ -77,7 +77,14 @@ def mean_power(patches: Tensor, weight: Tensor) -> Tensor:
     return (torch.cat([half, other], dim=2) / (max(len(patches), 1) * weight.square().sum())).cpu()
 
 
-def finest_filled(power: Tensor, weight: Tensor, voxel_size: float) -> float:
+def finest_filled(
+    power: Tensor,
+    weight: Tensor,
+    voxel_size: float,
+    *,
+    most_leakage: float = _MOST_LEAKAGE,
+    shells: int | None = None,
+) -> float:
     """Finest detail in Å that a power spectrum holds; 0 where it is filled to its end.
 
     A window spreads power from strong coefficients to weak ones. Where a tomogram was smoothed, what is left at high
@@ -87,16 +94,18 @@ def finest_filled(power: Tensor, weight: Tensor, voxel_size: float) -> float:
     ----------
     power : (n, n, n) of patches, as `mean_power` gives it.
     weight : (n, n, n) the window that they were multiplied by.
+    most_leakage : power that leaks into a shell over the power there, from which nothing finer is held.
+    shells : that are considered; None takes all.
     """
     side = power.shape[-1]
     radius = frequencies(side, 1 / side).norm(dim=-1)
     spread = torch.fft.fftn(weight).abs().square()
     spread = torch.fft.fftn(spread / spread.sum())
-    for shell in range(_FIRST_LEAKY_SHELL, side // 2):
+    for shell in range(_FIRST_LEAKY_SHELL, side // 2 if shells is None else min(shells + 1, side // 2)):
         low = torch.where(radius < shell / 2, power, 0.0)
         leaked = torch.fft.ifftn(torch.fft.fftn(low) * spread).real
         here = radius.round() == shell
-        if float(leaked[here].sum()) > _MOST_LEAKAGE * float(power[here].sum()):
+        if float(leaked[here].sum()) > most_leakage * float(power[here].sum()):
             return side * voxel_size / (shell - 0.5)
     return 0.0
 

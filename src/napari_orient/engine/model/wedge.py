@@ -30,6 +30,8 @@ _ALIGNED_DEG = 3.0
 a Fourier coefficient at 10 coefficients from the origin."""
 _SAME_AXIS_DEG = 15.0
 """Degrees between tilt axes that count as the same."""
+_SAME_TILTS_DEG = 12.0
+"""Degrees between the ends of two ranges of tilts that count as the same."""
 _TILT_STEP_DEG = 3.0
 """Degrees between tilt images where their angles are unknown: the usual step of a series."""
 _NAMED_DEG = 1.5
@@ -122,6 +124,15 @@ class Wedge:
         off = abs(_half_circle(self.axis_deg - other.axis_deg))
         return off <= _SAME_AXIS_DEG and not self.complete and not other.complete
 
+    def same_range(self, other: Wedge) -> bool:
+        """Whether both were tilted about the same axis, and as far to either side, to 12 degrees."""
+        if not self.same_axis(other):
+            return False
+        own, its = self.canonical, other.canonical
+        if abs(own.axis_deg - its.axis_deg) > 90:
+            its = replace(its, low_deg=-its.high_deg, high_deg=-its.low_deg)
+        return max(abs(own.low_deg - its.low_deg), abs(own.high_deg - its.high_deg)) <= _SAME_TILTS_DEG
+
     @property
     def symmetric(self) -> bool:
         """Whether the half-turns about x, y and z leave the wedge in its place, to a few degrees."""
@@ -195,6 +206,9 @@ _LOWEST = 0.15
 """Lowest frequency used, in units of the Nyquist frequency: below, slow density and ramps spread along the axes."""
 _HIGHEST = 0.95
 """Highest frequency used, in the same units."""
+_COARSE = 0.6
+"""Share of the frequencies, from the lowest, that a wedge is estimated from besides: what a median of the density
+leaves at the highest is uneven in its own way, ±28° about an axis 31° off y where ±60° about y is true."""
 _SECTOR_DEG = 2.0
 """Degrees of tilt in one sector of the power that the grid search adds up."""
 _LEAST_TILT_DEG = 26.0
@@ -229,15 +243,33 @@ _ISOTROPIC = 0.3
 """Contrast (a factor of 1.35) below which the power is isotropic, if it is known to a sixth of that."""
 
 
-def estimate_wedge(power: Tensor, voxel_size: float) -> Wedge | None:
-    """The wedge of greatest likelihood for a mean power spectrum; `NO_WEDGE` where it is isotropic; None where unclear.
+def estimate_wedge(power: Tensor, voxel_size: float, *, finest: float = 0.0) -> Wedge | None:
+    """The wedge of greatest likelihood for a mean power spectrum; `NO_WEDGE` where that is even, None where unclear.
+
+    Where the coarser frequencies alone show another wedge than all do, theirs counts. A smooth tomogram is never taken
+    for isotropic: what the window spreads is.
 
     Parameters
     ----------
     power : (n, n, n) mean power of patches, as `noise.mean_power` gives it, indexed [kz, ky, kx].
-    voxel_size : Å.
+    voxel_size, finest : Å; nothing finer counts.
     """
-    spectrum = _Spectrum.of(power, voxel_size)
+    highest = _highest(voxel_size, finest)
+    found, coarse = (_estimated(_Spectrum.of(power, voxel_size, highest * share)) for share in (1.0, _COARSE))
+    if finest and found is not None and found.complete:
+        return None
+    if coarse is None or coarse.complete or (found is not None and (found.complete or found.same_range(coarse))):
+        return found
+    return coarse
+
+
+def _highest(voxel_size: float, finest: float) -> float:
+    """The highest frequency that counts, in units of the Nyquist frequency."""
+    return min(_HIGHEST, 2 * voxel_size / finest) if finest else _HIGHEST
+
+
+def _estimated(spectrum: _Spectrum) -> Wedge | None:
+    """The wedge of a spectrum; see `estimate_wedge`."""
     if len(spectrum.power) < _LEAST_COEFFICIENTS:
         return None
     best = max(
@@ -260,9 +292,9 @@ def estimate_wedge(power: Tensor, voxel_size: float) -> Wedge | None:
     return NO_WEDGE if contrast < _ISOTROPIC and error < _ISOTROPIC / 6 else None
 
 
-def log_likelihood(power: Tensor, voxel_size: float, wedge: Wedge) -> float:
+def log_likelihood(power: Tensor, voxel_size: float, wedge: Wedge, *, finest: float = 0.0) -> float:
     """Log-likelihood of a wedge for a mean power spectrum, as `estimate_wedge` takes it, up to a constant."""
-    return _Spectrum.of(power, voxel_size).posterior(wedge)
+    return _Spectrum.of(power, voxel_size, _highest(voxel_size, finest)).posterior(wedge)
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,14 +315,14 @@ class _Spectrum:
     independent: float
 
     @classmethod
-    def of(cls, power: Tensor, voxel_size: float) -> Self:
-        """The coefficients of a cube of power."""
+    def of(cls, power: Tensor, voxel_size: float, highest: float = _HIGHEST) -> Self:
+        """The coefficients of a cube of power, up to a share of the Nyquist frequency."""
         side, cube = power.shape[-1], power.double()
         place = frequencies(side, voxel_size).double() * side * voxel_size
         radius = place.norm(dim=-1)
         x, y, z = place.unbind(-1)
         half = (z > 0) | ((z == 0) & ((x > 0) | ((x == 0) & (y > 0))))
-        band = half & (radius > max(_LOWEST * side / 2, 2)) & (radius < _HIGHEST * side / 2) & (power.double() > 0)
+        band = half & (radius > max(_LOWEST * side / 2, 2)) & (radius < highest * side / 2) & (power.double() > 0)
         if int(band.sum()) < _LEAST_COEFFICIENTS:
             return cls(np.zeros(0), torch.zeros(0, 3), np.zeros(0, int), 1.0)
         number = torch.round(radius).long()
