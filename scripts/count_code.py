@@ -74,6 +74,9 @@ GROUND = tuple(
 COLUMNS = ("columns.py", "own.py")
 """Modules of the readers' room that a prediction itself calls; reading and writing the files is not counted."""
 
+REGISTRIES = (f"{PACKAGE}.engine.io.dialects", f"{PACKAGE}.engine.io.volumes.formats")
+"""Modules that list one module for each format, which no other module need import."""
+
 PATH_SCRIPT = """
 import pathlib, sys, threading
 from napari_orient.cli import main
@@ -130,6 +133,8 @@ def counts(root: Path, *, predict: bool = False) -> dict[str, int]:
     files = sorted(source.rglob("*.py"))
     inner = [path for path in files if is_engine_or_cli(path, source)]
     constants = [item for path in files if in_engine(path, source) for item in numeric_constants(path)]
+    users = importers(files, source)
+    alone = [name for name in with_one_importer(files, source) if ".engine." in name]
     found = {
         "modules, engine and command line": len(inner),
         "lines, engine and command line": sum(map(lines, inner)),
@@ -137,7 +142,8 @@ def counts(root: Path, *, predict: bool = False) -> dict[str, int]:
         "modules, whole package": len(files),
         "lines, whole package": sum(map(lines, files)),
         "modules with one importer, whole package": len(with_one_importer(files, source)),
-        "modules with one importer, engine": len([m for m in with_one_importer(files, source) if ".engine." in m]),
+        "modules with one importer, engine": len(alone),
+        "of these, formats in a registry": len([name for name in alone if users[name] <= set(REGISTRIES)]),
         "numeric constants, engine": len(constants),
         "numeric constants without a word, engine": len([item for item in constants if not item[2]]),
         "names with a banned word": sum(len(banned_names(path)) for path in files),
@@ -185,10 +191,10 @@ def module_of(path: Path, source: Path) -> str:
     return ".".join(path.relative_to(source.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-def with_one_importer(files: list[Path], source: Path) -> list[str]:
-    """The modules (packages aside) that exactly one other module imports."""
+def importers(files: list[Path], source: Path) -> dict[str, set[str]]:
+    """The modules that import each module."""
     modules = {module_of(path, source) for path in files}
-    importers: dict[str, set[str]] = {name: set() for name in modules}
+    found: dict[str, set[str]] = {name: set() for name in modules}
     for path in files:
         own = module_of(path, source)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -199,9 +205,14 @@ def with_one_importer(files: list[Path], source: Path) -> list[str]:
                 named = [item.name for item in node.names]
             for name in named:
                 if name in modules and name != own:
-                    importers[name].add(own)
+                    found[name].add(own)
+    return found
+
+
+def with_one_importer(files: list[Path], source: Path) -> list[str]:
+    """The modules (packages aside) that exactly one other module imports."""
     packages = {module_of(path, source) for path in files if path.name == "__init__.py"}
-    return sorted(name for name, users in importers.items() if len(users) == 1 and name not in packages)
+    return sorted(name for name, users in importers(files, source).items() if len(users) == 1 and name not in packages)
 
 
 def numeric_constants(path: Path) -> Iterator[tuple[str, str, bool]]:

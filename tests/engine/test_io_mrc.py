@@ -16,7 +16,6 @@ from io_fixtures import patched, saved_mrc, volume
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram, write_tomogram
 from napari_orient.engine.io.volumes import mrc
-from napari_orient.engine.io.volumes.mrc import header_voxel_size
 from napari_orient.engine.io.volumes.on_demand import ChunkedDensity
 
 
@@ -43,7 +42,7 @@ def test_what_is_written_is_float32_that_mrcfile_reads_back_and_validates(tmp_pa
         assert file.is_volume()
         assert file.voxel_size.x == pytest.approx(7.84, rel=1e-6)
     assert mrcfile.validate(tmp_path / "a.mrc", print_file=io.StringIO())
-    assert header_voxel_size(tmp_path / "a.mrc") == 7.84
+    assert read_tomogram(tmp_path / "a.mrc").voxel_size == 7.84
 
 
 def test_the_same_volume_gives_the_same_bytes(tmp_path):

@@ -140,20 +140,6 @@ def mrc_of_bytes(
     return Tomogram(density, size.value, name, size.source, (*size.notes, *header.notes))
 
 
-def header_voxel_size(path: Path | str) -> float:
-    """Voxel size in Å of the file's header, averaged over the axes to seven digits.
-
-    Raises
-    ------
-    InputError
-        If it is 0 (not set), 1.0 (which programs write that do not know it), or differs between axes by more than
-        a thousandth; or the file is not an MRC file.
-    """
-    path = existing_file(path)
-    header = read_header(path)
-    return _size_in_force(path, header, None, FLAG).value
-
-
 def write_mrc(path: Path | str, density: Density, *, voxel_size: float) -> None:
     """Write a volume [z, y, x] as float32 with its voxel size in Å; the file appears whole or not at all.
 
