@@ -15,7 +15,7 @@ from torch import Tensor
 
 from napari_orient.engine.detection import DetectionModel
 from napari_orient.engine.gold_beads import GoldBeads
-from napari_orient.engine.matching.fit import fit_modes
+from napari_orient.engine.matching.fit import Fit, fit_modes
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import MatchedFilterSearch
 from napari_orient.engine.model.forward import ForwardModel
@@ -147,47 +147,27 @@ class PoseFinder:
             None estimates it.
         """
         tempered = None if prior is None else prior.tempered(self.calibration.likelihood_scale)
+        known = _Known(initial, at, tempered, noise)
 
         def find(rows: slice) -> Poses:
-            own = None if tempered is None else tempered.take(rows)
-            starts, centres, level = (None if given is None else given[rows] for given in (initial, at, noise))
-            return self._batch(patches[rows], starts, centres, own, level)
+            return self._batch(patches[rows], known.take(rows))
 
         return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
 
     @torch.inference_mode()
-    def _batch(
-        self,
-        patches: Tensor,
-        initial: Tensor | None,
-        at: Tensor | None,
-        prior: RotationPrior | None,
-        noise: Tensor | None,
-    ) -> Poses:
-        poses = self._searched(patches, initial, at, prior, noise, wide=self.low_snr)
+    def _batch(self, patches: Tensor, known: _Known) -> Poses:
+        poses = self._searched(patches, known, wide=self.low_snr)
         rows = (self._p_found(poses) < _SURE).nonzero().squeeze(1)
         if self.low_snr or self.fast or len(rows) == 0:
             return poses
-        starts, centres, level = (None if given is None else given[rows] for given in (initial, at, noise))
-        own = None if prior is None else prior.take(rows)
-        again = self._searched(patches[rows], starts, centres, own, level, wide=True)
-        return poses.with_rows(rows, again)
+        return poses.with_rows(rows, self._searched(patches[rows], known.take(rows), wide=True))
 
     def _p_found(self, poses: Poses) -> Tensor:
         """Probability that a search found the particle, and in the right mode, (N,)."""
         p_false = 0.0 if self.detection is None else self.detection.p_false(poses.local_score)
         return (1 - p_false) * poses.p_right
 
-    def _searched(
-        self,
-        patches: Tensor,
-        initial: Tensor | None,
-        at: Tensor | None,
-        prior: RotationPrior | None,
-        noise: Tensor | None,
-        *,
-        wide: bool,
-    ) -> Poses:
+    def _searched(self, patches: Tensor, known: _Known, *, wide: bool) -> Poses:
         narrow = self.fast and not wide
         model, fitted = self._observed
         found = search_and_fit(
@@ -197,9 +177,9 @@ class PoseFinder:
             starts=_FAST_STARTS if narrow else starts_of(self.options, wide=wide),
             places=1 if narrow else places_of(wide=wide),
             place_nats=None if wide else PLACE_NATS,
-            initial=initial,
-            at=at,
-            prior=prior,
+            initial=known.initial,
+            at=known.at,
+            prior=known.prior,
         )
         fits, centres, observed = found.fits, found.centres, None
         each, place = torch.arange(len(patches), device=patches.device), found.place[:, 0]
@@ -210,24 +190,50 @@ class PoseFinder:
                 lambda rows, modes: found.observed[rows, found.place[rows, modes]][..., fitted],
                 fits,
                 distinct=found.distinct,
-                prior=prior,
+                prior=known.prior,
             )
             centres, place = centres[each[:, None], modes], found.place[each, modes[:, 0]]
         best, fitted_on = fits[0], self.search.model.select(self.search.informative) if self.fast else self.model
-        noise = noise_level(best, fitted_on) if noise is None else noise
+        noise = noise_level(best, fitted_on) if known.noise is None else known.noise
         fits = [fit.in_noise(noise) for fit in fits]
         origins = centres * self.full_model.voxel_size
         if observed is None:
             poses = summarise_modes(fits, self.group, self.calibration, origins=origins)
         else:
-            observation = Observation(self.reference, self.model, observed, prior, noise)
+            observation = Observation(self.reference, self.model, observed, known.prior, noise)
             poses = posterior_mean(fits, observation, self.group, self.calibration, origins=origins)
         poses = poses.in_noise(noise)
-        if self.overdispersion is not None and self.fast and self.overdispersion.uniform:
-            poses = poses.with_covariance_factor(self.overdispersion.mean / noise)
-        elif self.overdispersion is not None:
-            # Its coefficients are those that the search's matches are fitted on, observed already.
-            of_search = found.observed[each, place][..., : len(self.search.model.indices)]
-            misfit = self.overdispersion.of(of_search[..., self.search.informative], best)
+        if self.overdispersion is not None:
+            misfit = self._misfit(self.overdispersion, best, found.observed, (each, place))
             poses = poses.with_covariance_factor(misfit / noise)
         return poses.shifted(origins[:, 0])
+
+    def _misfit(
+        self, overdispersion: Overdispersion, best: Fit, observed: Tensor, where: tuple[Tensor, Tensor]
+    ) -> Tensor | float:
+        """Overdispersion of N patches, by the residuals of their best fits.
+
+        Parameters
+        ----------
+        observed : (N, P, 2, M) coefficients about each place; ``where`` (N,) are those of the best fits.
+        """
+        if self.fast and overdispersion.uniform:
+            return overdispersion.mean
+        # Its coefficients are those that the search's matches are fitted on, observed already.
+        of_search = observed[where][..., : len(self.search.model.indices)]
+        return overdispersion.of(of_search[..., self.search.informative], best)
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What is known of N patches before they are searched; see `PoseFinder.find`."""
+
+    initial: Tensor | None
+    at: Tensor | None
+    prior: RotationPrior | None
+    noise: Tensor | None
+
+    def take(self, rows: Tensor | slice) -> _Known:
+        """The same of these patches."""
+        initial, at, noise = (None if given is None else given[rows] for given in (self.initial, self.at, self.noise))
+        return _Known(initial, at, None if self.prior is None else self.prior.take(rows), noise)

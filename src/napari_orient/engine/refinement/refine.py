@@ -54,6 +54,7 @@ from napari_orient.engine.refinement.uncertainty import (
 )
 from napari_orient.engine.refinement.variability import Variability, estimate_variability
 from napari_orient.engine.streams import Note, Step, Stream, stoppable
+from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
 from napari_orient.engine.tilt_geometry import tilt_geometry, tilt_series_of
 from napari_orient.engine.voxel_outliers import OutlierLimits, estimate_outlier_limits
@@ -438,40 +439,49 @@ def _result(
     p_false = torch.where(torch.from_numpy(unknown.rows), 1.0, finder.p_false(poses, log_odds=log_odds))
     chance = random_rotvecs(finder.options.prior, finder.group)
     poses = poses.with_false_picks(p_false, random_pose_covariance(finder.group, chance))
-    p_right, if_right, if_wrong, score, centre, moved = (
-        column.double().numpy()
-        for column in (
-            poses.p_right,
-            poses.error_if_right_deg,
-            poses.error_if_wrong_deg,
-            poses.score,
-            poses.shift_error,
-            poses.shifts,
-        )
+    p_right, if_right, if_wrong, moved = (
+        _numbers(column) for column in (poses.p_right, poses.error_if_right_deg, poses.error_if_wrong_deg, poses.shifts)
     )
     expected, confidence = error_and_confidence(if_right, p_right, if_wrong, finder.group, rotvecs=chance)
-    columns = {SCORE: score, SHIFT: np.linalg.norm(moved, axis=1), ERROR_IF_RIGHT: if_right, CENTRE_ERROR: centre}
-    if len(finder.group) > 1:
-        columns[AXIS_ERROR] = poses.expected_axis_error_deg(finder.group).double().numpy()
-        columns[AZIMUTH_ERROR] = poses.expected_azimuth_error_deg(finder.group).double().numpy()
-    if variability is not None:
-        columns[VARIABILITY] = variability.coordinates.double().numpy()
+    columns = _columns(poses, finder.group, variability)
     reasons = {POSE_UNKNOWN: unknown.column} if unknown.rows.any() else {}
     kept = without_earlier_results(particles, finder.options.prior)
     return RefinementResult(
         particles=kept.replace(
             positions=particles.positions + moved,
-            rotations=poses.rotations.double().numpy(),
+            rotations=_numbers(poses.rotations),
             expected_error_deg=expected,
             confidence=confidence,
             extra={**kept.extra, **columns, **reasons},
         ),
         moved=moved,
-        score=score,
-        p_false=p_false.double().numpy(),
+        score=columns[SCORE],
+        p_false=_numbers(p_false),
         p_right=p_right,
         error_if_right_deg=if_right,
         error_if_wrong_deg=if_wrong,
         finder=finder,
         warnings=(*finder.warnings, *unknown.notes, *([variability.note] if variability else [])),
     )
+
+
+def _columns(poses: Poses, group: Symmetry, variability: Variability | None) -> dict[str, FloatArray]:
+    """Columns of results that say something of these poses."""
+    columns = {
+        SCORE: _numbers(poses.score),
+        SHIFT: np.linalg.norm(_numbers(poses.shifts), axis=1),
+        ERROR_IF_RIGHT: _numbers(poses.error_if_right_deg),
+        CENTRE_ERROR: _numbers(poses.shift_error),
+    }
+    if len(group) > 1:
+        columns[AXIS_ERROR] = _numbers(poses.expected_axis_error_deg(group))
+        columns[AZIMUTH_ERROR] = _numbers(poses.expected_azimuth_error_deg(group))
+    if variability is not None:
+        columns[VARIABILITY] = _numbers(variability.coordinates)
+    return columns
+
+
+def _numbers(values: torch.Tensor) -> FloatArray:
+    """Values as an array of double precision, in which particles hold them."""
+    numbers: FloatArray = values.double().numpy()
+    return numbers
