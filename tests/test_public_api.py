@@ -142,9 +142,9 @@ def test_several_tomograms_are_refined_to_one_list_and_one_that_fails_is_warned_
 def test_the_better_hand_of_a_reference_is_used(world):
     _, tomogram, truth = world
     mirrored = no.load_template("ribosome").mirrored()
-    quick = {"rotations": 1500, "max_shift": 10, **FAST}
+    quick = {"rotations": 600, "max_shift": 10, **FAST}
     with pytest.warns(ResultWarning, match="poses are written for the mirrored map"):
-        refined = no.refine(tomogram, truth.take(slice(0, 10)), mirrored, mirror="auto", **quick)
+        refined = no.refine(tomogram, truth.take(slice(0, 8)), mirrored, mirror="auto", **quick)
     assert no.evaluate(refined, truth).all.median_deg < 3
 
 
