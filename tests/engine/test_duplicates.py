@@ -7,7 +7,6 @@ from streams import followed
 
 from napari_orient.engine.averaging import average
 from napari_orient.engine.duplicates import (
-    HALF_SET,
     duplicate_rows,
     duplicates_note,
     half_sets,
@@ -17,7 +16,7 @@ from napari_orient.engine.duplicates import (
 )
 from napari_orient.engine.io.columns import SCORE
 from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
-from napari_orient.engine.particles import Particles, Tomogram, concatenate
+from napari_orient.engine.particles import HALF_SET, Particles, Tomogram, concatenate
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.streams import run

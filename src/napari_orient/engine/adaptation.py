@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, average
-from napari_orient.engine.duplicates import HALF_SET, half_sets
+from napari_orient.engine.duplicates import half_sets
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.map_resolution import BALL_RADIUS, FSC, ball_mask
 from napari_orient.engine.model.forward import box_side
@@ -32,7 +32,7 @@ from napari_orient.engine.model.grid import shells
 from napari_orient.engine.model.reference import resampled
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.parameters import AveragingOptions, PredictionOptions, RefinementOptions
-from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
+from napari_orient.engine.particles import HALF_SET, FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
 from napari_orient.engine.prediction import Model, PredictionTask
 from napari_orient.engine.projects.each_tomogram import PARTS, ProjectResult, ProjectRun
 from napari_orient.engine.projects.task import Outcome

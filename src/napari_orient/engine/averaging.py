@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.devices import device_batch_size, single_threaded_steps
-from napari_orient.engine.duplicates import HALF_SET, IntArray, half_sets
+from napari_orient.engine.duplicates import IntArray, half_sets
 from napari_orient.engine.environment import check_memory
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.frames import in_frame, relion_frame, relion_symmetry
@@ -42,7 +42,7 @@ from napari_orient.engine.model.noise import mean_power, radial_level, smooth_sp
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.outside import inside_only, rows_of_pairs_inside
 from napari_orient.engine.parameters import AveragingOptions
-from napari_orient.engine.particles import Labelled, Particles, Tomogram, split_like
+from napari_orient.engine.particles import HALF_SET, Labelled, Particles, Tomogram, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.projects.distribution import SchedulerOptions, distribute
 from napari_orient.engine.projects.task import HalfSums, Outcome

@@ -14,13 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.io.columns import SCORE
-from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.particles import HALF_SET, FloatArray, Particles
 from napari_orient.engine.streams import Note
 
 IntArray = NDArray[np.int_]
 
-HALF_SET = "rlnRandomSubset"
-"""RELION's column of the half-set, 1 or 2, that a particle belongs to."""
 SHARE_OF_RADIUS = 0.5
 """Distance below which two particles are one, over the radius of the template: centres of different particles are no
 nearer than their least diameter, of the shipped templates 1.1 radii; recentring leaves 1 to 5 Å. Chosen."""

@@ -223,28 +223,24 @@ def chance(angle: float, group: Symmetry) -> float:
     """Probability that a random rotation lies within this many degrees of the true one, modulo the group."""
     if len(group) == 1:
         return chance_within(angle)
-    return float(np.mean(_chance_angles(group) <= angle))
+    return float(np.mean(_chance_angles(group.name) <= angle))
 
 
 def chance_median_deg(group: Symmetry) -> float:
     """Median error of random rotations, in degrees, modulo the group."""
-    return float(np.median(_chance_angles(group)))
+    return float(np.median(_chance_angles(group.name)))
 
 
 def chance_shares(edges: FloatArray, group: Symmetry) -> FloatArray:
     """Shares of random rotations with errors between one edge (E,) in degrees and the next, (E - 1,)."""
     if len(group) == 1:
         return np.diff([chance_within(float(edge)) for edge in edges])
-    angles = _chance_angles(group)
+    angles = _chance_angles(group.name)
     return np.asarray(np.histogram(angles, edges)[0] / len(angles))
 
 
-def _chance_angles(group: Symmetry) -> FloatArray:
-    return _chance_angles_of(group.name)
-
-
 @lru_cache(maxsize=8)
-def _chance_angles_of(name: str) -> FloatArray:
+def _chance_angles(name: str) -> FloatArray:
     grid, group = even_rotations(_CHANCE_GRID), symmetry(name)
     return symmetric_angle_deg(grid, np.broadcast_to(np.eye(3), grid.shape), group)
 

@@ -26,6 +26,9 @@ TextArray = NDArray[np.str_]
 CLASS_NUMBER = "rlnClassNumber"
 """RELION's column of classes, by number."""
 
+HALF_SET = "rlnRandomSubset"
+"""RELION's column of the half-set, 1 or 2, that a particle belongs to."""
+
 _BLOCK_ROWS = 16_384
 """Particles whose columns are looked through together: memory, not the result; chosen."""
 

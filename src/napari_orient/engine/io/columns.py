@@ -68,13 +68,13 @@ BOX_ANGLES = ("orientBoxRotDeg", "orientBoxTiltDeg", "orientBoxPsiDeg")
 
 BOX_COLUMNS = (*BOX, *BOX_ANGLES)
 
-_ANGLE_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
+ANGLE_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
 _FLIP_RATIOS = (
     *("rlnAngleRotFlipRatio", "rlnAnglePsiFlipRatio", "rlnAngleTiltPriorFlipRatio", "rlnAnglePsiPriorFlipRatio"),
 )
 
 POSE_COLUMNS = (
-    *_ANGLE_PRIORS,
+    *ANGLE_PRIORS,
     *_FLIP_RATIOS,
     *("rlnOriginXPriorAngst", "rlnOriginYPriorAngst", "rlnOriginZPriorAngst"),
     *("rlnOriginXPrior", "rlnOriginYPrior", "rlnOriginZPrior"),
@@ -163,7 +163,7 @@ def renewed_pose_columns(names: Container[str], rotations: FloatArray) -> dict[s
     angles = np.zeros((len(rotations), 3))
     known = np.isfinite(rotations).all(axis=(1, 2))
     angles[known] = matrix_to_zyz(rotations[known])
-    priors = dict(zip(_ANGLE_PRIORS, angles.T, strict=True))
+    priors = dict(zip(ANGLE_PRIORS, angles.T, strict=True))
     nothing = np.zeros(len(rotations))
     return {
         name: np.array(list(decimals(priors.get(name, nothing))), str)

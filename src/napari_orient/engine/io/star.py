@@ -29,7 +29,7 @@ Table = dict[str, Sequence[str]]
 _LISTS = ("general",)
 """Blocks that RELION writes as lines of name and value; every other block is a loop, even of one row."""
 
-_GROUP = "rlnOpticsGroup"
+GROUP = "rlnOpticsGroup"
 
 _BLOCK = re.compile(r"\s*data_(\S*)\s*(#.*)?$", re.IGNORECASE)
 _LOOP = re.compile(r"\s*loop_\s*(#.*)?$", re.IGNORECASE)
@@ -304,7 +304,7 @@ def _joined(first: Table, second: Table, where: str) -> Table:
     if not any("Coordinate" in name for name in first):
         if first == second:
             return first
-        twice = sorted(set(first.get(_GROUP, ())) & set(second.get(_GROUP, ())))
+        twice = sorted(set(first.get(GROUP, ())) & set(second.get(GROUP, ())))
         if twice:
             raise InputError(f"{where} is there twice, with different rows of group {twice[0]}. Make a file of each.")
     return {name: (*first[name], *second[name]) for name in first}

@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.star import Table, numbers, read_star, single
+from napari_orient.engine.io.star import GROUP, Table, numbers, read_star, single
 from napari_orient.engine.particles import Extent, FloatArray, Tomogram, shortened
 
 GLOBAL = "global"
-GROUP = "rlnOpticsGroup"
 TOMOGRAM = "rlnTomoName"
 PIXEL = "rlnTomoTiltSeriesPixelSize"
 BINNED_BY = "rlnTomoSubtomogramBinning"

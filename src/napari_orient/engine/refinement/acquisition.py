@@ -31,7 +31,7 @@ _SAMPLE = 24
 """Patches that the power is taken from, at most: a shell of 30 coefficients is then known to 8 %."""
 _FIRST_SHELL = 2
 """Coefficients from the origin from which the power is compared; nearer, there are a handful of them, and ramps."""
-_LOWEST_COEFFICIENTS = 32
+LOWEST_COEFFICIENTS = 32
 """Coefficients nearest the origin whose mean shows the contrast: a CTF is positive there."""
 _MOST_LOG_RATIO = 1.0
 """Largest logarithm of the power over the first tomogram's, in any shell, of one acquired alike: a factor of 2.7.
@@ -149,7 +149,7 @@ def mean_of_lowest(model: ForwardModel, patches: Tensor, voxels: Tensor) -> Tens
 
     Parameters are those of `Acquisition.same_contrast`.
     """
-    return model.lowest(_LOWEST_COEFFICIENTS).observe(patches, voxels).mean(0).cpu()
+    return model.lowest(LOWEST_COEFFICIENTS).observe(patches, voxels).mean(0).cpu()
 
 
 def patch_power(patches: Tensor, radius: float, *, box: int, voxel_size: float) -> Tensor:

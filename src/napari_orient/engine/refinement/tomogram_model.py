@@ -29,7 +29,7 @@ from napari_orient.engine.model.noise import finest_filled, mean_power, simulate
 from napari_orient.engine.model.reference import Reference, ReferenceParts
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.refinement.acquisition import Acquisition, mean_of_lowest, patch_power
+from napari_orient.engine.refinement.acquisition import LOWEST_COEFFICIENTS, Acquisition, mean_of_lowest, patch_power
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
 from napari_orient.engine.refinement.patch_fits import (
@@ -59,8 +59,6 @@ from napari_orient.engine.tilt_geometry import TiltGeometry
 
 _FIRST_ROTATIONS = 1000
 """Rotations of the first search, while gain and noise are rough; a third of the asked for, where that is more."""
-_LOWEST_COEFFICIENTS = 32
-"""Coefficients nearest the origin whose sign is that of the contrast: a CTF is positive there."""
 _LOW_SNR_SCORE = 11.0
 """Mean score, in standard deviations of the noise, below which the search is widened by the two numbers below.
 PolNet's ribosomes score 20, real ones of M. pneumoniae 5 to 9. In threefold coloured noise 96.7 % of PolNet's are found
@@ -192,7 +190,7 @@ class _Begun:
 def _begun_anew(sample: ParticleSample) -> Stream[Step, _Begun]:
     """Gain and noise of a tomogram of which nothing is known beforehand."""
     transfer, model = yield from _first_model(sample)
-    particles_dark = bool(model.whitening.real[:_LOWEST_COEFFICIENTS].sum() < 0)
+    particles_dark = bool(model.whitening.real[:LOWEST_COEFFICIENTS].sum() < 0)
     model, fit, centres, low_snr = yield from _gain_and_noise(sample, model)
     return _Begun(sample.geometry, transfer, model, fit, centres, particles_dark, low_snr)
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import PICKERS_SCORE
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.voxels import (
-    SCORE,
     VoxelRows,
     as_numbers,
     identity_question,
@@ -138,7 +138,7 @@ def _particles_of_picks(picks: Mapping[str, Any], points: Sequence[Any], path: P
         rotations=rotations,
         tomogram=str(picks.get("run_name") or _run_of(path)),
         kind=np.full(len(points), str(picks.get("pickable_object_name") or "particle")),
-        extra={**extra, **_column(points, "score", SCORE, 1), **_column(points, "instance_id", INSTANCE, 0)},
+        extra={**extra, **_column(points, "score", PICKERS_SCORE, 1), **_column(points, "instance_id", INSTANCE, 0)},
         notes=notes,
     )
 
@@ -419,7 +419,7 @@ def _read_ndjson(file: ListFile, metadata: ListMetadata) -> Particles:
         rotations=rotations,
         own_sizes=None if spacing is None else np.full(len(points), spacing),
         kind=[named[1]] * len(points) if named else None,
-        extra={**_column(points, "instance_id", INSTANCE, 0), **_column(points, "score", SCORE, 1)},
+        extra={**_column(points, "instance_id", INSTANCE, 0), **_column(points, "score", PICKERS_SCORE, 1)},
         notes=notes,
     )
     return particles_in_voxels(rows, metadata, where=where)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import PICKERS_SCORE
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.numbered import (
     NUMBER,
@@ -24,8 +25,6 @@ from napari_orient.engine.io.dialects.numbered import (
 )
 from napari_orient.engine.io.dialects.text_tables import check_lengths
 from napari_orient.engine.io.dialects.voxels import (
-    CLASS_NUMBER,
-    SCORE,
     SUBTOMOGRAM,
     left_out,
     score_name,
@@ -37,7 +36,7 @@ from napari_orient.engine.io.dialects.voxels import (
 from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.outputs import write_text
-from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.particles import CLASS_NUMBER, FloatArray, Particles
 from napari_orient.engine.rotations import matrix_to_zxz, zxz_to_matrix
 
 _COLUMNS = (
@@ -114,7 +113,7 @@ def _read(file: ListFile, metadata: ListMetadata) -> Particles:
         own_sizes=None if own is None else np.nan_to_num(own),
         extra={
             **without_counting(SUBTOMOGRAM, table["tag"]),
-            **without_defaults({SCORE: table["cc"], CLASS_NUMBER: table["class"]}, {CLASS_NUMBER: 1}),
+            **without_defaults({PICKERS_SCORE: table["cc"], CLASS_NUMBER: table["class"]}, {CLASS_NUMBER: 1}),
             **without_defaults(other, defaults),
         },
     )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import PICKERS_SCORE
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile, block_of
 from napari_orient.engine.io.dialects.numbered import (
     NUMBER,
@@ -25,10 +26,7 @@ from napari_orient.engine.io.dialects.numbered import (
     write_table_of_tomograms,
 )
 from napari_orient.engine.io.dialects.voxels import (
-    CLASS_NUMBER,
-    HALF,
     OBJECT,
-    SCORE,
     SUBTOMOGRAM,
     as_numbers,
     counted,
@@ -44,7 +42,7 @@ from napari_orient.engine.io.star import Table, decimals, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata
 from napari_orient.engine.io.volumes.em import HEADER_BYTES, em_header
 from napari_orient.engine.outputs import replacing, write_text
-from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.particles import CLASS_NUMBER, HALF_SET, FloatArray, Particles
 from napari_orient.engine.rotations import matrix_to_zxz, zxz_to_matrix
 
 _LAST_MACHINE = 6
@@ -119,7 +117,7 @@ def _read_em(file: ListFile, metadata: ListMetadata) -> Particles:
 
 def em_columns(values: FloatArray) -> dict[str, NDArray[np.str_]]:
     """Columns of the rows (N, 20) that are no pose, but for those that hold nothing."""
-    named = {SCORE: values[:, 0], OBJECT: values[:, 5], CLASS_NUMBER: values[:, 19]}
+    named = {PICKERS_SCORE: values[:, 0], OBJECT: values[:, 5], CLASS_NUMBER: values[:, 19]}
     named |= {f"motl_{row}": values[:, row - 1] for row in _CARRIED_ROWS}
     return {
         **without_counting(SUBTOMOGRAM, texts(values[:, 3]).tolist()),
@@ -240,7 +238,7 @@ def _read_stopgap(file: ListFile, metadata: ListMetadata) -> Particles:
 
 
 def _stopgap_columns(table: Table) -> dict[str, NDArray[np.str_]]:
-    named = {"score": SCORE, "object": OBJECT, "class": CLASS_NUMBER}
+    named = {"score": PICKERS_SCORE, "object": OBJECT, "class": CLASS_NUMBER}
     halves = [_HALVES.get(text, text) for text in table.get("halfset", ())]
     counting = {"motl_idx": "stopgap_motl_idx", "subtomo_num": SUBTOMOGRAM}
     columns: dict[str, NDArray[np.str_]] = {}
@@ -248,7 +246,7 @@ def _stopgap_columns(table: Table) -> dict[str, NDArray[np.str_]]:
         columns |= without_counting(name, table[tag]) if tag in table else {}
     found = {name: table[tag] for tag, name in named.items() if tag in table}
     columns |= without_defaults(found, {CLASS_NUMBER: 1, OBJECT: 1})
-    columns |= {HALF: np.array(halves, str)} if halves else {}
+    columns |= {HALF_SET: np.array(halves, str)} if halves else {}
     return columns | {name: np.array(values, str) for name, values in table.items() if name not in _TAGS}
 
 
@@ -276,13 +274,13 @@ def _write_stopgap(path: Path, particles: Particles, metadata: ListMetadata, *, 
         columns[f"{name}_shift"] = decimals(rest[:, axis])
     columns |= {name: decimals(angles[:, place]) for name, place in (("phi", 0), ("the", 1), ("psi", 2))}
     _write_stopgap_file(path, {name: columns[name] for name in _TAGS})
-    held, title = (OBJECT, HALF, "stopgap_motl_idx"), "STOPGAP's motive list"
+    held, title = (OBJECT, HALF_SET, "stopgap_motl_idx"), "STOPGAP's motive list"
     return _written_notes(path, particles, metadata, rows, held=held, title=title, provenance=provenance)
 
 
 def _halves(particles: Particles) -> list[str]:
     """Half set of each particle; A where it is unknown, as STOPGAP writes before halves are drawn."""
-    column = particles.extra.get(HALF)
+    column = particles.extra.get(HALF_SET)
     names = {number: letter for letter, number in _HALVES.items()}
     return ["A"] * len(particles) if column is None else [names.get(str(text), "A") for text in column.tolist()]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import (
+    ANGLE_PRIORS,
     BOX_COLUMNS,
     box_centres,
     box_rotations,
@@ -88,7 +89,6 @@ ORIGIN_PIXELS = ("rlnOriginX", "rlnOriginY", "rlnOriginZ")
 CONFIDENCE = "orientConfidence"
 EXPECTED_ERROR = "orientExpectedErrorDeg"
 CLASS = "orientClass"
-SEARCH_PRIORS = ("rlnAngleRotPrior", "rlnAngleTiltPrior", "rlnAnglePsiPrior")
 
 Scale = Callable[["RelionTable", ListMetadata], tuple[FloatArray, str]]
 """Å of one unit of the coordinates of a table, (N, 1) or (N, 3), and a sentence on it."""
@@ -162,7 +162,7 @@ def _unit(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]
 
 def _priors_note(source: RelionTable) -> tuple[str, ...]:
     """A sentence on priors that refer to the frame of a subtomogram, which the pose that is read does not."""
-    dropped = [name for name in SEARCH_PRIORS if name in source.table and source.has(SUBTOMOGRAM_ANGLES)]
+    dropped = [name for name in ANGLE_PRIORS if name in source.table and source.has(SUBTOMOGRAM_ANGLES)]
     if not dropped:
         return ()
     return (f"Priors in the frame of a subtomogram are left out, for whole poses are read: {', '.join(dropped)}.",)
@@ -319,7 +319,7 @@ class RelionTable:
 
     def particles(self, positions: FloatArray, rotations: FloatArray | None, found: Mapping[str, Extent]) -> Particles:
         """Particles at these positions with these rotations, and all columns that are not their pose."""
-        dropped = {*OWN, *(SEARCH_PRIORS if self.has(SUBTOMOGRAM_ANGLES) else ())}
+        dropped = {*OWN, *(ANGLE_PRIORS if self.has(SUBTOMOGRAM_ANGLES) else ())}
         known = {name: extent for name, extent in found.items() if extent != ANY_SIZE}
         sizes = {GLOBAL: extents_table(known)} if known and GLOBAL not in self.blocks else {}
         return Particles(positions=positions).adopting(

@@ -16,10 +16,9 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import BOX, BOX_ANGLES, IMAGES
-from napari_orient.engine.io.star import Table, column_texts, number_columns
+from napari_orient.engine.io.star import GROUP, Table, column_texts, number_columns
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
-    GROUP,
     PIXEL,
     SIZE,
     TOMOGRAM,

@@ -37,7 +37,7 @@ from napari_orient.engine.io.dialects.text_tables import (
     read_rows,
     split_cells,
 )
-from napari_orient.engine.io.dialects.voxels import SCORE, VoxelRows, particles_in_voxels, without_defaults
+from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels, without_defaults
 from napari_orient.engine.io.star import Table, decimals, numbers, plain_texts, provenance_line, single
 from napari_orient.engine.io.tomograms import (
     TOMOGRAM,
@@ -356,7 +356,7 @@ _PYTME = ("x", "y", "z", "euler_x", "euler_y", "euler_z")
 def _read_pytme(file: ListFile, metadata: ListMetadata) -> Particles:
     table, where = _lower(read_rows(file.path), (*_PYTME, "score")), str(file.path)
     others = {name: values for name, values in table.items() if name not in (*_PYTME, "score")}
-    scores = {SCORE: table["score"]} if "score" in table else {}
+    scores = {PICKERS_SCORE: table["score"]} if "score" in table else {}
     rows = VoxelRows(
         voxels=numbers(table, _PYTME[:3], where=where),
         names=[""] * len(table["x"]),
@@ -394,7 +394,7 @@ def _read_cbox(file: ListFile, metadata: ListMetadata) -> Particles:
     boxes = numbers(table, _BOX, where=where)
     corners, size = boxes[:, :3], boxes[:, 3:]
     voxels = corners + np.column_stack([size / 2, np.zeros(len(size))])
-    named = {**({SCORE: table["Confidence"]} if "Confidence" in table else {}), **_box_columns(table)}
+    named = {**({PICKERS_SCORE: table["Confidence"]} if "Confidence" in table else {}), **_box_columns(table)}
     rows = VoxelRows(voxels=voxels, names=[""] * len(voxels), extra=without_defaults(named, {}))
     return particles_in_voxels(rows, metadata, where=where)
 

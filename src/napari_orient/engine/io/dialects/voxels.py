@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import BOX_COLUMNS
-from napari_orient.engine.io.columns import SCORE as OWN_SCORE
+from napari_orient.engine.io.columns import BOX_COLUMNS, PICKERS_SCORE, SCORE
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     ListMetadata,
@@ -28,7 +27,7 @@ from napari_orient.engine.io.tomograms import (
     rows_of_tomogram,
     table_extents,
 )
-from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
+from napari_orient.engine.particles import CLASS_NUMBER, Extent, FloatArray, Particles, shortened
 
 VOXEL_SIZE = "voxelSizeAngst"
 """Column of the voxel size, Å, that a list counted in, kept so that it is written in the same voxels again."""
@@ -203,17 +202,13 @@ def left_out(particles: Particles, title: str, *, held: Sequence[str] = (), kind
 
 # --- columns that many programs have ----------------------------------------------------------------------------------
 
-SCORE = "rlnAutopickFigureOfMerit"
-CLASS_NUMBER = "rlnClassNumber"
-HALF = "rlnRandomSubset"
-
 SUBTOMOGRAM = "subtomogramNumber"
 """Number by which a program names a particle's subtomogram: Dynamo's tag, AV3's and STOPGAP's subtomo_num."""
 
 OBJECT = "objectNumber"
 """Number of the object (cell, tube, membrane) that a particle belongs to, in AV3 and STOPGAP."""
 
-SCORES = (SCORE, OWN_SCORE, "rlnLCCmax", "pytmeScore")
+SCORES = (PICKERS_SCORE, SCORE, "rlnLCCmax", "pytmeScore")
 """Columns of a score, in the order in which they are written to formats that hold one."""
 
 

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.columns import PICKERS_SCORE
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.numbered import names_of, tomograms_beside, volumes_of
 from napari_orient.engine.io.dialects.voxels import (
-    CLASS_NUMBER,
-    SCORE,
     VoxelRows,
     particles_in_voxels,
     rotations_unless_zero,
@@ -22,7 +21,7 @@ from napari_orient.engine.io.dialects.voxels import (
 )
 from napari_orient.engine.io.star import Table, numbers, single
 from napari_orient.engine.io.tomograms import ListMetadata, plain_name
-from napari_orient.engine.particles import FloatArray, Particles
+from napari_orient.engine.particles import CLASS_NUMBER, FloatArray, Particles
 from napari_orient.engine.rotations import zxz_to_matrix
 
 _ENTITIES = ("<!DOCTYPE", "<!ENTITY")
@@ -88,7 +87,7 @@ def _read_deepfinder(file: ListFile, metadata: ListMetadata) -> Particles:
         names=named if all(named) else names_of(tomograms, known, metadata, path=file.path),
         rotations=rotations,
         extents=known.extents,
-        extra=_others(objects, {"class_label": CLASS_NUMBER, "score": SCORE, "cluster_size": "clusterSize"}),
+        extra=_others(objects, {"class_label": CLASS_NUMBER, "score": PICKERS_SCORE, "cluster_size": "clusterSize"}),
         notes=(*known.notes, *notes),
     )
     return particles_in_voxels(rows, metadata, where=where)
@@ -169,7 +168,7 @@ def _read_pytom(file: ListFile, metadata: ListMetadata) -> Particles:
         voxels=numbers(picked, axes, where=where) + numbers(moved, axes, where=where),
         names=_origins(particles),
         rotations=rotations,
-        extra=without_defaults({SCORE: scores, CLASS_NUMBER: classes}, {}),
+        extra=without_defaults({PICKERS_SCORE: scores, CLASS_NUMBER: classes}, {}),
         notes=notes,
     )
     return particles_in_voxels(rows, metadata, where=where)
