@@ -76,9 +76,10 @@ def test_predicting_by_paths_and_a_name_gives_particles_that_evaluate_well(world
 
 def test_a_report_is_one_page_as_that_of_the_command_line(world, predicted, tmp_path):
     folder, _, truth = world
-    page = no.report(predicted, tmp_path / "page.html", tomograms=folder / "tomo.mrc", truth=truth)
-    record = read_record(page)
-    assert (record["particles"], record["scores"]["all"]["count"]) == (30, 30)
+    for tomograms in (folder / "tomo.mrc", folder):
+        page = no.report(predicted, tmp_path / "page.html", tomograms=tomograms, truth=truth)
+        record = read_record(page)
+        assert (record["particles"], record["scores"]["all"]["count"]) == (30, 30)
     with pytest.raises(no.InputError, match=r"ends in \.html"):
         no.report(predicted, tmp_path / "page.pdf")
 

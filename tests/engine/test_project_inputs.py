@@ -113,9 +113,11 @@ def test_the_list_of_a_tomogram_that_cannot_be_read_is_no_failure_of_its_own(tmp
 
 def test_of_a_folder_beside_a_list_that_is_named_the_tomograms_alone_are_meant(tmp_path):
     folder, path = volumes(tmp_path / "data"), picks(tmp_path / "picks.star")
-    picks(folder / "older.star", NAMES[:1])
+    for name in ("old.star", "older.star"):
+        picks(folder / name, NAMES[:1])
     project = read_project([folder, path])
-    assert (shown(project), project.notes) == (ALL, ("picks.star is read; the particles of older.star are not.",))
+    note = "picks.star is read; the particles of old.star, older.star are not."
+    assert (shown(project), project.notes) == (ALL, (note,))
 
 
 def test_one_row_that_is_wrong_stops_its_tomogram_alone(tmp_path):
@@ -184,6 +186,16 @@ def test_a_project_of_relion_is_its_newest_job_with_particles(tmp_path):
         assert shown(read_project([other], tomograms=named)) == ALL[1:]
     with pytest.raises(InputError, match="no list of particles"):
         read_project([table])
+
+
+def test_a_tomogram_of_half_the_images_is_said_to_be_one(tmp_path):
+    volumes(tmp_path / "recon", NAMES, suffix="_half1.mrc")
+    files = {
+        f"rlnTomoReconstructedTomogramHalf{half}": [f"recon/{name}_half{half}.mrc" for name in NAMES] for half in (1, 2)
+    }
+    table = write(tmp_path / "tomograms.star", star_loop("global", {"rlnTomoName": NAMES, **files}))
+    project = read_project([table, picks(tmp_path / "picks.star")])
+    assert project.pairs[0][0].notes[-1].startswith("TS_01_half1.mrc is of half the images")
 
 
 def test_a_project_of_warptools_is_its_reconstructions_and_the_lists_of_its_matching(tmp_path):

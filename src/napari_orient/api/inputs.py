@@ -16,7 +16,8 @@ from napari_orient.engine.io.particle_lists import questions_on_poses, questions
 from napari_orient.engine.io.star import plain_texts
 from napari_orient.engine.io.tomograms import ListMetadata, match_tomogram
 from napari_orient.engine.options import Options, Value
-from napari_orient.engine.particles import Labelled, Particles, Tomogram, labelled_of_kind
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, labelled_of_kind, shortened
+from napari_orient.engine.projects.files import volumes_named
 from napari_orient.engine.projects.inputs import read_lists, read_project
 from napari_orient.engine.streams import Step
 from napari_orient.engine.symmetry import Symmetry, symmetry
@@ -135,14 +136,35 @@ def pairs_of(data: DataLike, picks: ParticlesLike | None = None, *, kind: str | 
         pairs = list(project.pairs)
         _ask(pairs, paths[-1])
     elif picks is not None:
-        tomograms: Sequence[Any] = [data] if isinstance(data, (Tomogram, str, Path)) else data
+        given: Sequence[Any] = [data] if isinstance(data, (Tomogram, str, Path)) else data
+        tomograms = [opened for item in given for opened in _tomograms_of(item, picks)]
         alone = len(tomograms) == 1
-        pairs = [(opened, particles_of(picks, opened, alone=alone)) for opened in map(tomogram_of, tomograms)]
+        pairs = [(opened, particles_of(picks, opened, alone=alone)) for opened in tomograms]
         if not isinstance(picks, Particles):
             _ask(pairs, picks if isinstance(picks, (str, Path)) else "table.csv")
     else:
         pairs = [_pair(item) for item in _sequence(data)]
     return pairs if kind is None else labelled_of_kind(pairs, kind)
+
+
+def _tomograms_of(given: TomogramLike, picks: ParticlesLike) -> list[Tomogram]:
+    """The tomogram that is given; or those of a folder, a pattern or a table of RELION's that particles lie in.
+
+    Raises
+    ------
+    InputError
+        As `tomogram_of`; or if no particle lies in any.
+    """
+    files = volumes_named(given) if isinstance(given, (str, Path)) else ()
+    if len(files) < 2:
+        return [tomogram_of(files[0] if files else given)]
+    opened = [tomogram_of(file) for file in files]
+    if not isinstance(picks, Particles):
+        return opened
+    kept = [one for one in opened if match_tomogram(one.name, picks.tomogram_names) is not None]
+    if not kept:
+        raise InputError(f"no particle lies in a tomogram of {given}; they lie in {shortened(picks.tomogram_names)}.")
+    return kept
 
 
 def _ask(pairs: Labelled, path: Path | str) -> None:

@@ -6,6 +6,7 @@ Where a file of the tomograms cannot be read, the others can still be worked on:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -253,10 +254,22 @@ def _opened_all(files: Mapping[str, Path], voxel_size: float | None, failed: Fai
                 raise
             failed[name] = str(error)
         else:
-            opened[name] = replace(tomogram, name=name or tomogram.name)
+            notes = (*tomogram.notes, *_half_note(file))
+            opened[name] = replace(tomogram, name=name or tomogram.name, notes=notes)
     if files and not opened and failed:
         raise InputError(next(reversed(failed.values())))
     return opened
+
+
+_HALF = re.compile(r"[_-](half[12]|evn|even|odd)$", re.IGNORECASE)
+"""End of the name of a tomogram of half the images, as RELION 5, Warp and IMOD call them."""
+
+
+def _half_note(file: Path) -> tuple[str, ...]:
+    """A sentence on a tomogram of half the images, which a table names where there is no other."""
+    if _HALF.search(plain_name(file.name)) is None:
+        return ()
+    return (f"{file.name} is of half the images: one of all of them has half the noise power.",)
 
 
 # --- particles ------------------------------------------------------------------------------------------------------

@@ -95,6 +95,24 @@ def project_files(paths: Sequence[Path | str]) -> ProjectFiles:
     return _without_brought(_all_files(paths, beside_list=any(_names_list(path) for path in map(Path, paths))))
 
 
+def volumes_named(path: Path | str) -> tuple[Path, ...]:
+    """Files of the tomograms of a folder, a pattern or a table of RELION's; of any other path, the path itself.
+
+    Raises
+    ------
+    InputError
+        If a pattern fits nothing, or a folder holds nothing that is known.
+    """
+    path = Path(path)
+    if not (_is_pattern(path) or (path.is_dir() and not is_zarr(path)) or is_table(path)):
+        return (path,)
+    files = _all_files([path], beside_list=True)
+    of_tables = [
+        file for table in files.tables for file in tomogram_files(read_tomograms(table), beside=table).values()
+    ]
+    return (*files.volumes, *of_tables, *(volume for folder in files.polnet for volume in _polnet_volumes(folder)))
+
+
 def _all_files(paths: Sequence[Path | str], *, beside_list: bool) -> ProjectFiles:
     found = ProjectFiles()
     for index, given in enumerate(paths):
@@ -190,6 +208,8 @@ def _of_folder(folder: Path, *, beside_list: bool = False) -> ProjectFiles:
     if beside_list and (table := relion_table(folder)) is not None:
         return ProjectFiles(tables=(table,), named=False, notes=(f"The tomograms of {table} are taken.",))
     found = _arranged(folder)
+    if not beside_list:
+        _check_lists(found.lists)
     return replace(found, brought=found.lists)
 
 
@@ -205,7 +225,6 @@ def _arranged(folder: Path) -> ProjectFiles:
     lists = tuple(_lists_in(folder))
     if not volumes and not lists:
         raise InputError(f"{folder} holds neither tomograms nor lists of particles that are known. Name the files.")
-    _check_lists(folder, lists)
     return ProjectFiles(volumes, lists, named=False)
 
 
@@ -282,7 +301,6 @@ def _warp(folder: Path) -> ProjectFiles | None:
     volumes = tuple(volumes_in(series / "reconstruction").values())
     matching = series / "matching"
     lists = tuple(_lists_in(matching)) if matching.is_dir() else ()
-    _check_lists(matching, lists)
     return ProjectFiles(volumes, lists, named=False)
 
 
@@ -303,7 +321,7 @@ def _lists_in(folder: Path) -> Iterator[Path]:
     yield from others or found
 
 
-def _check_lists(folder: Path, lists: Sequence[Path]) -> None:
+def _check_lists(lists: Sequence[Path]) -> None:
     """Check that no two lists of a folder are of one tomogram: a person must say which is meant.
 
     Raises
@@ -319,8 +337,8 @@ def _check_lists(folder: Path, lists: Sequence[Path]) -> None:
             other = match_tomogram(name, owner)
             if other is not None:
                 raise InputError(
-                    f"{folder} holds two lists of tomogram {name}, {owner[other].name} and {path.name}. Name one, or a "
-                    "pattern such as 'matching/*_ribosome.star'."
+                    f"{path.parent} holds two lists of tomogram {name}, {owner[other].name} and {path.name}. Name one, "
+                    "or a pattern such as 'matching/*_ribosome.star'."
                 )
         owner |= dict.fromkeys(_names_in(path), path)
 
