@@ -5,12 +5,14 @@ Used by `gui_monkey.py`, which does random acts.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import napari
@@ -20,6 +22,7 @@ from napari.utils.notifications import ErrorNotification, Notification, notifica
 from qtpy.QtCore import QtMsgType, qInstallMessageHandler
 from qtpy.QtWidgets import QApplication, QDialog, QDockWidget, QLabel, QMenu, QWidget
 
+import napari_orient
 from napari_orient.gui import layers
 from napari_orient.gui.arrow_drawing import ArrowDrawing
 from napari_orient.gui.axes import DRAWN, directions, shown
@@ -39,6 +42,8 @@ SMALLEST = (1100, 700)
 
 _QT_NOISE = ("propagateSizeHints", "QWindowsWindow", "Could not parse", "XDG_RUNTIME_DIR", "Wayland")
 """Parts of Qt's messages about the machine, not about the program."""
+
+_OURS = f"{Path(napari_orient.__file__).parent}{os.sep}"
 
 Chain = tuple[int, ...]
 """The steps of a history that are in force, by identity."""
@@ -74,7 +79,9 @@ class Witness:
     def _error(self, kind: str, error: BaseException | None) -> None:
         import traceback
 
-        self.errors.append(f"{kind}: {''.join(traceback.format_exception(error)).strip()}")
+        text = f"{kind}: {''.join(traceback.format_exception(error)).strip()}"
+        # An exception in which no function of ours has a part is napari's own.
+        (self.errors if _OURS in text else self.said).append(text)
 
     def _warned(self, message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
         if "napari_orient" in filename:

@@ -101,6 +101,13 @@ class ParticlesDockless:
         return []
 
 
+def test_the_legend_goes_with_the_last_arrows(filled, qtbot):
+    viewer, session, _ = filled
+    for arrows in drawn(viewer):
+        viewer.layers.remove(arrows)
+    assert session.drawing._canvas_legend.texts(viewer) == []
+
+
 def test_strip_and_page_follow_what_is_hidden_and_moved_in_the_layer_list(filled, qtbot):
     viewer, session, _ = filled
     rng = np.random.default_rng(0)
@@ -129,3 +136,34 @@ def test_a_tomogram_in_other_units_has_other_voxels_in_the_header(filled, qtbot)
     image.units = ("nm",) * 3
     qtbot.waitUntil(lambda: "100 Å" in header.voxels.text())
     QApplication.processEvents()
+
+
+def test_hidden_arrows_take_other_colours_and_numbers_after_the_view_has_turned_to_3d(make_napari_viewer):
+    """napari slices a hidden layer no more, and raised where its arrows were drawn."""
+    viewer = make_napari_viewer()
+    layer = fill(viewer)
+    session, arrows = session_of(viewer), axes_layer(viewer, layer)
+    arrows.visible = False
+    viewer.dims.ndisplay = 3
+    session.drawing.show_as(session.drawing.view.replace(colour="expected error"))
+    layer.selected_data = {0, 2, 5}
+    layer.remove_selected()
+    assert len(arrows.data) == 9
+    arrows.visible = True
+    viewer.dims.ndisplay = 2
+
+
+def test_failures_stay_framed_where_a_dock_takes_room_of_the_canvas_and_a_person_s_own_view_stays(filled, qtbot):
+    viewer, session, _ = filled
+    view, camera = session.failure_view, viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+    if not hasattr(viewer, "canvas"):
+        return  # This napari has no event of the canvas' size.
+    viewer.canvas.size = (600, 800)
+    view.show(np.zeros(0, int))
+    whole = camera.zoom
+    viewer.canvas.size = (300, 800)
+    qtbot.waitUntil(lambda: camera.zoom < whole)
+    camera.zoom = own = 3.0
+    viewer.canvas.size = (600, 800)
+    view._reframing.settle()
+    assert camera.zoom == own

@@ -1,8 +1,11 @@
 """The window at 1100 × 700 with both docks open: nothing makes it grow, and nothing is cut off."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from inspection_scene import fill
+from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
 from napari_orient.engine.inspection.corrections import ACCEPTED
@@ -12,9 +15,15 @@ from napari_orient.gui.maps import MapView
 from napari_orient.gui.orient_dock import STEPS, OrientDock
 from napari_orient.gui.particles_dock import ParticlesDock
 from napari_orient.gui.session import session_of
-from napari_orient.gui.widgets.basic import PageFrame
+from napari_orient.gui.widgets.basic import LOWEST_PAGE, PageFrame
 
 SIZE = (1100, 700)
+FONTS = (9, 14)
+"""Points: napari's own, and a large one, at which napari's panels leave 372 pixels for the dock."""
+
+HIGHER = 900
+"""Pixels that the window may be high with a large font: all that the strips can say is more lines then."""
+
 PAGES = [*CARDS, *(step for step in STEPS if step not in CARDS.values())]
 
 
@@ -29,22 +38,23 @@ def test_at_1100_by_700_no_page_makes_the_window_grow_and_none_is_cut_off(make_n
     orient.job_line.words.say("Predict · " + "Tomogram 12 of 60: estimating the missing wedge · " * 3 + "5 min left")
     session_of(viewer).inspected.choose(np.array([1]))
     viewer.add_labels(np.zeros((4, 4, 4), int), scale=(10.0,) * 3, units=("angstrom",) * 3)
-    for name in PAGES:
+    for font, name in product(FONTS, PAGES):
+        get_settings().appearance.font_size = font
         page_of(viewer, name)
         QApplication.processEvents()
-        least = window.minimumSizeHint()
-        assert (least.width() <= SIZE[0], least.height() <= SIZE[1]) == (True, True), (name, least)
-        window.resize(*SIZE)
+        least, wanted = window.minimumSizeHint(), SIZE if font == FONTS[0] else (SIZE[0], HIGHER)
+        assert (least.width() <= wanted[0], least.height() <= wanted[1]) == (True, True), (name, font, least)
+        window.resize(*wanted)
         QApplication.processEvents()
-        assert (window.width(), window.height()) == SIZE, name
+        assert (window.width(), window.height()) == wanted, name
         area = orient.stack.currentWidget()
-        assert area.horizontalScrollBar().maximum() == 0, f"{name} is cut off at the right"
-        assert area.viewport().height() >= 100, f"{name} has no room"
+        assert area.horizontalScrollBar().maximum() == 0, f"{name} is cut off at the right at {font} points"
+        assert area.viewport().height() >= (100 if font == FONTS[0] else LOWEST_PAGE - 2), f"{name} has no room"
+        assert viewer.window._qt_viewer.canvas.native.width() >= (300 if font == FONTS[0] else 240)
         primary = orient.page(orient.step).primary
         assert primary is None or primary.visibleRegion().boundingRect() == primary.rect(), f"{name}'s button"
     assert particles.height() >= 150
     assert particles.width() >= particles.minimumSizeHint().width(), "table, plot or patch are cut off"
-    assert viewer.window._qt_viewer.canvas.native.width() >= 300
 
 
 @pytest.mark.parametrize("width", [343, 397])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,6 +212,8 @@ def draw_rows(
     parts = axes_parts(particles, points, options, colours=colours)
     if layer is None or parts is None or not len(before) or not shown(particles, options, points.shown[rows]).all():
         return False
+    if not layer.visible:
+        return False
     each = len(parts[0]) // len(rows)
     if len(more) and more[0] < before[-1]:
         return False
@@ -223,15 +226,26 @@ def draw_rows(
 def _renew(layer: Vectors, parts: LayerParts) -> None:
     """Set only those properties of the layer that change: each assignment rebuilds all arrows."""
     arrows, keywords, _ = parts
-    if not _put_few(layer, arrows, keywords["edge_color"]):
-        if not _same(layer.data, arrows):
-            layer.data = arrows
-        # Colours after the data: napari loses them where the number of rows changes.
-        if not _same(layer.edge_color, keywords["edge_color"]):
-            layer.edge_color = keywords["edge_color"]
+    if not layer.visible or not _put_few(layer, arrows, keywords["edge_color"]):
+        set_arrows(layer, arrows, keywords["edge_color"])
     for name in ("length", "edge_width", "vector_style", "scale"):
         if not np.array_equal(getattr(layer, name), keywords[name]):
             setattr(layer, name, keywords[name])
+
+
+def set_arrows(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> None:
+    """Show these arrows (M, 2, 3) in these colours (M, 4), each set only where it changes."""
+    # napari slices no hidden layer anew, and raises where its colours are set while its last slice was another.
+    if not layer.visible:
+        layer.set_view_slice()
+    if not _same(layer.data, arrows):
+        with nullcontext() if layer.visible else layer.events.data.blocker():
+            layer.data = arrows
+        if not layer.visible:
+            layer.set_view_slice()
+    # Colours after the data: napari loses them where the number of rows changes.
+    if not _same(layer.edge_color, colours):
+        layer.edge_color = colours
 
 
 def _put_few(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> bool:

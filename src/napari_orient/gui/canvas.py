@@ -90,6 +90,12 @@ def canvas_size(viewer: ViewerModel) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def size_event(viewer: ViewerModel) -> Any:
+    """The event of another size of the canvas; None where this napari has none."""
+    canvas = getattr(viewer, "canvas", None)
+    return None if canvas is None else canvas.events.size
+
+
 def center_on(session: Session, position: FloatArray) -> None:
     """Centre the view on a position (3,) xyz in Å; zoom in to `CLOSE_ZOOM` if it is farther, never out."""
     _center(session, position)

@@ -15,7 +15,7 @@ from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 from napari_orient.gui import layers
-from napari_orient.gui.axes import arrows_of, axes_layer, take_arrows
+from napari_orient.gui.axes import arrows_of, axes_layer, set_arrows, take_arrows
 from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import SET_APART
 from napari_orient.gui.layers import KEY, PICKS, PREDICTED
@@ -191,13 +191,9 @@ def _remove_layer(session: Session, layer: Any) -> None:
 
 
 def _update_arrows(layer: Vectors, arrows: FloatArray, colours: FloatArray) -> None:
-    resized = len(arrows) != len(layer.data)
     # Without the event the viewer does not measure and slice every layer again because of slightly other tips.
     with layer.events.data.blocker():
-        layer.data = arrows
-    # Napari loses colours where the number of rows changes.
-    if resized or not np.allclose(layer.edge_color, colours):
-        layer.edge_color = colours
+        set_arrows(layer, arrows, colours)
 
 
 def supported_particles(found: Discovery) -> Particles:

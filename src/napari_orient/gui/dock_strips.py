@@ -22,6 +22,7 @@ from napari_orient.gui.session import Session
 from napari_orient.gui.widgets.basic import (
     MUTED,
     WARNING,
+    FoldingRow,
     NoteLabel,
     Panel,
     combo_box,
@@ -268,7 +269,7 @@ class ViewStrip(Panel):
         )
         self.toggles.addStretch(1)
         self.column.setSpacing(4)
-        self.add(row(QLabel("Colour"), self.colour, self.slab, self.more, stretch=1))
+        self.add(FoldingRow(row(QLabel("Colour"), self.colour, stretch=1), row(self.slab, self.more)))
         self.column.addLayout(self.toggles)
         self._connect()
         self.show_state()

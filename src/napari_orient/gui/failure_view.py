@@ -6,7 +6,7 @@ Layers are made, and shown again, in a turn of the event loop each: napari takes
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.particles import FloatArray, Particles
 from napari_orient.gui import layers
-from napari_orient.gui.axes import WIDTHS, arrows_of, directions
+from napari_orient.gui.axes import WIDTHS, arrows_of, directions, set_arrows
 from napari_orient.gui.canvas import (
     camera,
     camera_center,
@@ -23,6 +23,7 @@ from napari_orient.gui.canvas import (
     frame,
     restore_camera,
     screen_axes,
+    size_event,
     stand_behind,
 )
 from napari_orient.gui.colours import DIM, UNKNOWN, Colour
@@ -81,7 +82,9 @@ class FailureView:
         self._colours: tuple[FloatArray, FloatArray] | None = None
         self._added: dict[str, Layer] = {}
         self._leaving: list[Layer] = []
+        self._last_frame: tuple[Rows, dict[str, Any]] | None = None
         self._removing, self._renewing = Deferred(self._remove_all), Deferred(self._draw)
+        self._reframing = Deferred(self._frame_again)
         self._work = IdleWork(parent=inspected)
         for changed in (inspected.counted, inspected.renewed, inspected.selected):
             changed.connect(self._renew)
@@ -99,9 +102,25 @@ class FailureView:
             self._begin(inspected.layer)
         self._in_3d = True
         # The camera before the layers: napari slices anew whatever is visible when the number of dimensions changes.
-        frame(self.session, inspected.values.particles.positions[rows], margin=self.session.drawing.view.display.length)
+        self._frame(rows)
         self._draw()
         self.session.events.view()
+
+    def _frame(self, rows: Rows) -> None:
+        assert self.inspected.values is not None
+        positions = self.inspected.values.particles.positions[rows]
+        frame(self.session, positions, margin=self.session.drawing.view.display.length)
+        self._last_frame = rows, camera_state(self.session.viewer)
+
+    def _resized(self, event: Any = None) -> None:
+        self._reframing.ask()
+
+    def _frame_again(self) -> None:
+        """Frame the same failures in a canvas of another size, as an opened dock leaves it, unless the camera moved."""
+        if self.active and self._in_3d and self._last_frame is not None and not self.inspected.outdated:
+            rows, state = self._last_frame
+            if state == camera_state(self.session.viewer) and (rows < len(self.inspected)).all():
+                self._frame(rows)
 
     def show_only(self, wanted: bool) -> None:
         """Leave out right particles, from where the camera is, or show them as before."""
@@ -121,8 +140,8 @@ class FailureView:
             return
         self.active = self.only = self._in_3d = False
         viewer = self.session.viewer
-        camera(viewer).events.angles.disconnect(self._rotated)
-        viewer.events.theme.disconnect(self._renew)
+        for emitter, act in self._followed():
+            emitter.disconnect(act)
         for layer in self._added.values():
             layer.visible = False
         self._leaving += self._added.values()
@@ -196,9 +215,15 @@ class FailureView:
         self._colours = layer.face_color.copy(), layer.border_color.copy()
         for item in own:
             item.visible = item is layer
-        camera(viewer).events.angles.connect(self._rotated)
-        viewer.events.theme.connect(self._renew)
+        for emitter, act in self._followed():
+            emitter.connect(act)
         self._show_legend(roles_only=True)
+
+    def _followed(self) -> list[tuple[Any, Callable[..., None]]]:
+        """What is listened to while failures are shown, and what it makes."""
+        viewer = self.session.viewer
+        events = [(camera(viewer).events.angles, self._rotated), (viewer.events.theme, self._renew)]
+        return [*events, *([] if size_event(viewer) is None else [(size_event(viewer), self._resized)])]
 
     def _renew(self, event: Any = None) -> None:
         """Follow the errors, the threshold and the layer inspected."""
@@ -288,11 +313,7 @@ class FailureView:
         """Show these arrows (M, 2, 3) in the layer of this name; an empty one is removed."""
         old = self._added.get(name)
         if isinstance(old, Vectors) and old in self.session.viewer.layers and len(arrows):
-            if not _same(old.data, arrows):
-                old.data = arrows
-            # Colours after the data: napari loses them where the number of rows changes.
-            if not _same(old.edge_color, colours):
-                old.edge_color = colours
+            set_arrows(old, arrows, colours)
             return
         self._remove(name)
         if len(arrows):

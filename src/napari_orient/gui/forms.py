@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, Parameter, Value
-from napari_orient.gui.widgets.basic import Fold
+from napari_orient.gui.widgets.basic import Fold, lay_out_fields
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -64,8 +64,7 @@ class OptionsForm(QWidget, Generic[OptionsT]):
     def _rows(self, names: tuple[str, ...], labels: Mapping[str, str], label_width: int) -> QWidget:
         holder = QWidget()
         rows = QFormLayout(holder)
-        rows.setContentsMargins(0, 0, 0, 0)
-        rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        lay_out_fields(rows)
         for name in names:
             widget = self.widgets[name]
             label = QLabel(labels.get(name, self._parameters[name].label))

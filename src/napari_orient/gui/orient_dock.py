@@ -30,7 +30,10 @@ from napari_orient.gui.widgets.basic import ACCENT, CardPage, PageFrame, Panel, 
 from napari_orient.gui.widgets.inputs import LayerChoice, paths_in
 
 WIDTH = 380
-"""Least width in pixels of the dock: fits the widest page with its scroll bar at the default font."""
+"""Width in pixels of the dock at first: fits the widest page with its scroll bar at the default font."""
+
+LEAST_WIDTH = 370
+"""Least width in pixels: at a font of 14 points napari's own panels leave no more of a window of 1100."""
 
 DATA, POSES, INSPECT, CORRECT, RESULT = STEPS = ("Data", "Poses", "Inspect", "Correct", "Result")
 VIEW = "View"
@@ -63,7 +66,7 @@ class OrientDock(ViewerDock):
         self.stack, self.primary, self.view_strip = QStackedWidget(), QStackedWidget(), ViewStrip(self.session)
         self.job_line = JobLine(self.session.jobs)
         grid = QGridLayout(self)  # Not a column: napari would add a stretch to it.
-        grid.setContentsMargins(8, 6, 8, 6)
+        grid.setContentsMargins(6, 6, 6, 6)
         grid.setVerticalSpacing(6)
         above = (self.header, ReplacedNotice(self.session), self.steps)
         parts = (*above, self.stack, self.primary, _line(), self.view_strip, _line(), self.job_line)
@@ -79,13 +82,13 @@ class OrientDock(ViewerDock):
         self.steps_done()
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """The least width at first: the canvas needs the room more."""
-        return QSize(WIDTH, super().sizeHint().height())
+        """The usual width, or the least where that is more: the canvas needs the room."""
+        return QSize(max(WIDTH, self.minimumSizeHint().width()), super().sizeHint().height())
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """What the pages need, and no less than the usual width."""
+        """What the pages need, and no less than the least width."""
         least = super().minimumSizeHint()
-        return QSize(max(WIDTH, least.width()), least.height())
+        return QSize(max(LEAST_WIDTH, least.width()), least.height())
 
     def _first_page(self) -> str:
         index = self.session.index
@@ -278,7 +281,7 @@ class StepBar(QWidget):
         self.buttons = {name: self._button(name) for name in STEPS}
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
-        line.setSpacing(2)
+        line.setSpacing(1)
         for button in self.buttons.values():
             line.addWidget(button, 1)
 
@@ -304,4 +307,4 @@ class StepBar(QWidget):
     def show_done(self, done: dict[str, bool]) -> None:
         """Tick the steps that have been taken."""
         for name, taken in done.items():
-            self.buttons[name].setText(f"✓ {name}" if taken else name)
+            self.buttons[name].setText(f"✓\N{THIN SPACE}{name}" if taken else name)

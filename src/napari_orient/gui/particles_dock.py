@@ -37,6 +37,9 @@ from napari_orient.gui.viewer_dock import ViewerDock
 from napari_orient.gui.widgets.basic import BAD, MUTED, NoteLabel, combo_box, row
 
 HISTOGRAM = "histogram of errors"
+
+FEW = 6
+"""Characters of a choice in this dock that are shown at least: three columns stand side by side."""
 _UNITS = {item.name: item.unit for item in QUANTITIES}
 
 HEIGHT = 236
@@ -71,8 +74,10 @@ class ParticlesDock(ViewerDock):
         self.filters, self.table, self.note = ParticleFilter(), ParticleTable(), NoteLabel()
         tip = "What is plotted: the errors, or the errors against a property of the particles"
         self.plot = combo_box(tip, name="Plot")
+        self.plot.setMinimumContentsLength(FEW)
         self.histogram, self.scatter, self.charts = ErrorHistogram(), ErrorScatter(), QStackedWidget()
         self.patch = PatchView(self.session)
+        self.patch.reference.setMinimumContentsLength(FEW)
         for chart in (self.histogram, self.scatter):
             self.charts.addWidget(chart)
         self.parts = QSplitter(Qt.Orientation.Horizontal)

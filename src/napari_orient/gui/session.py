@@ -388,8 +388,9 @@ class Session:
             if layers.role(event.value) == PREDICTED:
                 self.drawing.hide_rings()
             self.drawing.remove(event.value)
-            self.drawing.show_legend()
             self.events.history()
+        if layers.role(event.value):
+            self.drawing.show_legend()
         self.tomograms.removed(event.value)
 
 

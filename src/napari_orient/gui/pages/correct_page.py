@@ -44,6 +44,7 @@ from napari_orient.gui.widgets.basic import (
     GOOD,
     MUTED,
     WARNING,
+    FoldingRow,
     NoteLabel,
     Panel,
     combo_box,
@@ -121,9 +122,10 @@ class CorrectPage(ParticlesPage):
         self.counts, self.note, self.live_note = NoteLabel(), NoteLabel(), NoteLabel()
         self.rotation_pad, self.move_pad = RotationPad(), MovePad()
         self.reference = ReferenceChoice(self.session, kinds=self.classes)
-        self.live_box = QCheckBox("Live: predict picks as they are added or dragged")
+        self.live_box = QCheckBox("Live: predict as you pick")
         self.live_box.setToolTip(
-            f"Predict with the model in use, in the points layer's add or select mode ({_key(LIVE)}). "
+            "Predict picks with the model in use as they are added or dragged, in the layer's add or select mode, "
+            f"{_key(LIVE)}. "
             "A template first estimates the tomogram's noise, and centres each pick on its particle"
         )
         self.add_heading("Particles")
@@ -149,7 +151,8 @@ class CorrectPage(ParticlesPage):
             self.status_buttons[status] = button
         tip = "Delete the selected particles (key Delete in the viewer)"
         self.delete_button = push_button("Delete", tip, self.delete)
-        return equal_width_row(*self.status_buttons.values(), self.delete_button)
+        accept, reject, clear = self.status_buttons.values()
+        return FoldingRow(equal_width_row(accept, reject), equal_width_row(clear, self.delete_button), stretches=(1, 1))
 
     def _pose_row(self) -> QWidget:
         tip = "Restore the predicted poses of the selected particles (key H)"
@@ -158,7 +161,8 @@ class CorrectPage(ParticlesPage):
         self.predict_button = push_button("Predict (⇧P)", tip, self.predict)
         tip = "Refine the selected particles against the reference; noise is estimated from the whole layer"
         self.refine_button = push_button("Refine (⇧R)", f"{tip} ({_key(REFINE)})", self.refine)
-        return equal_width_row(self.reset_button, self.predict_button, self.refine_button)
+        others = equal_width_row(self.predict_button, self.refine_button)
+        return FoldingRow(equal_width_row(self.reset_button), others, stretches=(1, 2))
 
     def offered(self) -> list[Points]:
         """Layers of particles of the tomogram that is shown: predicted ones first, true poses last."""

@@ -31,11 +31,11 @@ from napari_orient.gui.pages.base import DockPage
 from napari_orient.gui.widgets.basic import (
     LABEL_WIDTH,
     MUTED,
+    FoldingRow,
     NoteLabel,
     labelled,
     primary_button,
     push_button,
-    row,
     silent,
 )
 from napari_orient.gui.widgets.inputs import LayerChoice
@@ -94,7 +94,7 @@ class InspectPage(DockPage):
 
     def _lay_out(self) -> None:
         self.add(labelled({"Particles": self.particles}, width=LABEL_WIDTH), self.headline, self.note, self.compare)
-        self.add(row(self.show_failures, self.back), row(self.next, self.previous))
+        self.add(FoldingRow(self.show_failures, self.back), FoldingRow(self.next, self.previous))
         self.regions_heading = self.add_heading("Failure regions")
         self.add(self.regions, self.gathering, self.form)
         self.bars_heading = self.add_heading("What goes with the error")

@@ -99,7 +99,7 @@ class SurfaceCard(ParticlesPage):
         self._update_timer.timeout.connect(self.draw)
         self.particles = self.choose_particles(empty="none with orientations")
         self.reference = ReferenceChoice(self.session, kinds=self.classes)
-        self.shown = QCheckBox("Show the reference at every pose")
+        self.shown = QCheckBox("Reference at every pose")
         self.shown.setToolTip(f"In 3D, for up to {MOST_PARTICLES:,} particles; coloured as the arrows")
         self.level, self.level_label = _percent_slider(*LEVELS, USUAL_LEVEL), QLabel()
         self.level.setToolTip("Isovalue as a share of the map's maximum")

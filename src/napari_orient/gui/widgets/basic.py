@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import zip_longest
 from typing import ClassVar
 
 from napari.components import ViewerModel
@@ -12,6 +13,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QPaintEvent, QShowEvent
 from qtpy.QtWidgets import (
+    QBoxLayout,
     QButtonGroup,
     QComboBox,
     QDoubleSpinBox,
@@ -254,6 +256,47 @@ def row(*widgets: QWidget, stretch: int = 0) -> QWidget:
     return holder
 
 
+class FoldingRow(QWidget):
+    """Widgets side by side, or under one another where the room is too narrow for that, as large texts make it.
+
+    ``stretches`` are their shares of the room that is left; by default the first takes it all.
+    """
+
+    def __init__(self, *widgets: QWidget, stretches: Sequence[int] = (1,)) -> None:
+        super().__init__()
+        self._line = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._line.setContentsMargins(0, 0, 0, 0)
+        self._line.setSpacing(4)
+        for widget, stretch in zip_longest(widgets, stretches, fillvalue=0):
+            if isinstance(widget, QWidget):
+                self._line.addWidget(widget, stretch)
+
+    def _shown(self) -> list[QWidget]:
+        items = (self._line.itemAt(place) for place in range(self._line.count()))
+        widgets = (None if item is None else item.widget() for item in items)
+        return [widget for widget in widgets if widget is not None and not widget.isHidden()]
+
+    def _least_widths(self) -> list[int]:
+        return [max(widget.minimumSizeHint().width(), widget.minimumWidth()) for widget in self._shown()]
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """As wide as the widest of them."""
+        return QSize(max(self._least_widths(), default=0), super().minimumSizeHint().height())
+
+    def event(self, event: QEvent | None) -> bool:
+        """Fold, or unfold, where the room or what needs it changes."""
+        if event is not None and event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest):
+            self._fold()
+        return super().event(event)
+
+    def _fold(self) -> None:
+        widths = self._least_widths()
+        fits = sum(widths) + self._line.spacing() * (len(widths) - 1) <= self.width()
+        wanted = QBoxLayout.Direction.LeftToRight if fits else QBoxLayout.Direction.TopToBottom
+        if self._line.direction() != wanted:
+            self._line.setDirection(wanted)
+
+
 def equal_width_row(*widgets: QWidget) -> QWidget:
     """A row of widgets of equal width, however wide their texts are."""
     holder = QWidget()
@@ -270,12 +313,18 @@ LABEL_WIDTH = 138
 """Least width in pixels of the column of labels: fits all but a few at the default font, so that forms line up."""
 
 
+def lay_out_fields(rows: QFormLayout) -> None:
+    """Let fields take the room beside their labels, or below them where large texts leave too little."""
+    rows.setContentsMargins(0, 0, 0, 0)
+    rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    rows.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+
+
 def labelled(fields: Mapping[str, QWidget], *, width: int = 78) -> QWidget:
     """Fields under one another, each with its label; labels of this width line up from form to form."""
     holder = QWidget()
     rows = QFormLayout(holder)
-    rows.setContentsMargins(0, 0, 0, 0)
-    rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    lay_out_fields(rows)
     for text, field in fields.items():
         label = QLabel(text)
         label.setMinimumWidth(width)
@@ -386,6 +435,10 @@ WIDEST_PAGE = 440
 """Pixels that a page asks for at most, for large texts: beside napari's own panels a laptop's screen has no more."""
 
 
+LOWEST_PAGE = 60
+"""Pixels that a page is high at least: it scrolls, and a low window has no more beside the Particles dock."""
+
+
 class PageFrame(QScrollArea):
     """A page that scrolls: it is as wide as what it holds needs at the size of text that napari has, within bounds."""
 
@@ -401,7 +454,7 @@ class PageFrame(QScrollArea):
         if page is None or bar is None:
             return least
         wanted = page.minimumSizeHint().width() + bar.sizeHint().width()
-        return QSize(min(wanted, WIDEST_PAGE), least.height())
+        return QSize(min(wanted, WIDEST_PAGE), LOWEST_PAGE)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
         """Ask for another width where the page does."""

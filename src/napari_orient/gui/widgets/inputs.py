@@ -19,12 +19,12 @@ from napari_orient.gui.widgets.basic import (
     WARNING,
     Choice,
     Fold,
+    FoldingRow,
     NoteLabel,
     Panel,
     emphasise,
     primary_button,
     push_button,
-    row,
     silent,
 )
 
@@ -206,7 +206,7 @@ class JobRow(Panel):
         self._stopped, self._possible = stopped, True
         self.start, self.onward = primary_button(text, tip), primary_button("Go on", "Go on to the next step")
         self.start.clicked.connect(self.asked)
-        self.buttons = row(self.start, self.onward)
+        self.buttons = FoldingRow(self.start, self.onward)
         self.words, self.warnings, self.remarks = NoteLabel(), NoteLabel(), NoteLabel()
         self.details = Fold("Details", self.remarks)
         self.add(self.buttons, self.words, self.warnings, self.details)
