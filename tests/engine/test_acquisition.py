@@ -8,7 +8,7 @@ import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.particles import Tomogram
+from napari_orient.engine.particles import Tomogram, concatenate
 from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
 from napari_orient.engine.projects.stored_results import StoredResults
 from napari_orient.engine.refinement.acquisition import Acquisition
@@ -35,6 +35,16 @@ def first() -> Acquisition:
     found = run(prepare_finder(volume, picks.replace(rotations=None), TEMPLATE, OPTIONS)).acquisition
     assert found is not None
     return found
+
+
+def test_picks_given_twice_leave_the_model_of_their_tomogram_as_it_is(first: Acquisition) -> None:
+    volume, picks = series(0)
+    blank = picks.replace(rotations=None)
+    twice = concatenate([blank, blank.replace(positions=blank.positions + 4.0)])
+    found = run(prepare_finder(volume, twice, TEMPLATE, OPTIONS)).acquisition
+    assert found is not None
+    assert torch.equal(found.model.whitened_gain, first.model.whitened_gain)
+    assert torch.equal(found.noise_scores, first.noise_scores)
 
 
 def test_a_tomogram_acquired_alike_has_the_poses_that_it_has_by_itself(first: Acquisition) -> None:

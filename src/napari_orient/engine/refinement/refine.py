@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.detection import error_and_confidence, random_pose_covariance, random_pose_error_deg
 from napari_orient.engine.devices import device_words, single_threaded, single_threaded_steps
-from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
+from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicate_rows, duplicates_note, without_duplicates
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.gold_beads import find_gold_beads
 from napari_orient.engine.io.columns import (
@@ -244,12 +244,15 @@ def refine_all(
         centre=centre,
     )
     step = Step(len(particles), len(particles), "Comparing the particles with each other")
-    found_variability = estimate_variability(finder, poses, cut_rows, batch=batch)
+    distance = duplicate_distance(template, finder.options.duplicates)
+    found_at = particles.replace(positions=particles.positions + poses.shifts.double().numpy())
+    once = torch.from_numpy(~duplicate_rows(found_at, distance))
+    found_variability = estimate_variability(finder, poses, cut_rows, once=once, batch=batch)
     variability = yield from stoppable(found_variability, step)
     answer = _result(
         particles.located_in(tomogram), poses, finder, tomogram, log_odds=log_odds, variability=variability
     )
-    note = duplicates_note(answer.particles, duplicate_distance(template, finder.options.duplicates))
+    note = duplicates_note(answer.particles, distance)
     answer = replace(answer, warnings=(*answer.warnings, *([note] if note else [])))
     if len(answer.warnings) > len(finder.warnings):
         yield Step(len(particles), len(particles), "Refined", notes=answer.warnings[len(finder.warnings) :])
@@ -284,6 +287,8 @@ def prepare_finder(
     if len(particles) == 0:
         raise InputError("there are no particles to refine; expected at least one.")
     particles = particles[rows_inside(particles, tomogram.extent, name=tomogram.name)]
+    # The noise of a particle that was picked twice is in two patches, and would pass for what particles have in common.
+    particles = without_duplicates(particles, duplicate_distance(template, options.duplicates))
     device = options.compute.chosen()
     finest = max(options.resolution or 0.0, _FINEST_VOXELS * tomogram.voxel_size)
     shared = like is not None and like.same_template(voxel_size=tomogram.voxel_size, options=options)

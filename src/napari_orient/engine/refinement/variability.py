@@ -130,16 +130,19 @@ class Variability:
 
 
 @torch.no_grad()
-def estimate_variability(finder: PoseFinder, poses: Poses, cut: Cut, *, batch: int) -> Work[Variability | None]:
+def estimate_variability(
+    finder: PoseFinder, poses: Poses, cut: Cut, *, once: Tensor, batch: int
+) -> Work[Variability | None]:
     """How the particles differ along their leading component; None where they do not beyond chance, or are few.
 
     Parameters
     ----------
     poses : of all particles of the tomogram.
     cut : patches of some of them.
+    once : (N,) mask without duplicates, whose noise is alike.
     batch : patches that are cut together, at most.
     """
-    right = ((finder.p_false(poses) < 0.5) & (poses.p_right > 0.5)).nonzero().squeeze(1)
+    right = (once & (finder.p_false(poses) < 0.5) & (poses.p_right > 0.5)).nonzero().squeeze(1)
     if len(right) < LEAST_PARTICLES:
         return None
     model = finder.full_model.within(_RESOLUTION).to("cpu")
