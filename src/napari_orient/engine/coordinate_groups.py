@@ -1,11 +1,16 @@
-"""Two groups of particles by their coordinates along a component: a mixture of two normal distributions against one."""
+"""What particles that differ have in common: the leading component of their residuals, and two groups along it.
+
+Groups are a mixture of two normal distributions of the coordinates, against one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_orient.engine.rotations import FloatArray
 
@@ -34,6 +39,17 @@ class TwoGroups:
         """Which particles are of the upper group, (N,)."""
         above: NDArray[np.bool_] = coordinates > self.limit
         return above
+
+
+def leading_component(residuals: Tensor) -> tuple[float, Tensor]:
+    """Leading eigenvalue of the centred Gram matrix of N residuals, without its diagonal, and its eigenvector (N,).
+
+    Off the diagonal no particle's own noise counts. The eigenvector weighs the residuals (N, F) to their component.
+    """
+    gram = (residuals @ residuals.T).fill_diagonal_(0)
+    gram = gram - gram.mean(0)
+    values, vectors = torch.linalg.eigh(gram - gram.mean(1, keepdim=True))
+    return float(values[-1]), vectors[:, -1]
 
 
 def two_groups(coordinates: FloatArray) -> TwoGroups | None:

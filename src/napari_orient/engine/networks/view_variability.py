@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.coordinate_groups import two_groups
+from napari_orient.engine.coordinate_groups import leading_component, two_groups
 from napari_orient.engine.networks.average_score import PosedPatches
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.rotations import FloatArray
@@ -101,7 +101,7 @@ class ViewVariability:
         stripped = _stripped(views, mean)
         wedge = WedgeRegression.estimate(stripped, sample.rotations, axes)
         residuals = wedge.subtracted_from(stripped, sample.rotations)
-        value, weights = _leading(residuals)
+        value, weights = leading_component(residuals)
         if value < _LEAST_RATIO * _null(stripped, _cube_views(voxels), wedge, sample.rotations):
             return None
         found = cls(sample, mean, wedge, residuals, weights, low_pass, radius)
@@ -224,14 +224,6 @@ def _tensors(rotations: Tensor, axes: Tensor) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def _leading(residuals: Tensor) -> tuple[float, Tensor]:
-    """Leading eigenvalue of the centred Gram matrix of N residuals, without its diagonal, and its eigenvector (N,)."""
-    gram = (residuals @ residuals.T).fill_diagonal_(0)
-    gram = gram - gram.mean(0)
-    values, vectors = torch.linalg.eigh(gram - gram.mean(1, keepdim=True))
-    return float(values[-1]), vectors[:, -1]
-
-
 def _null(views: Tensor, cube_views: Tensor, wedge: WedgeRegression, rotations: Tensor) -> float:
     """Mean leading eigenvalue of views (N, F) that have nothing in common, being rotated at random."""
     generator, values = np.random.default_rng(_NULL_SEED), []
@@ -239,7 +231,7 @@ def _null(views: Tensor, cube_views: Tensor, wedge: WedgeRegression, rotations: 
         drawn = torch.from_numpy(generator.integers(len(cube_views), size=len(views)))
         rotated = views.gather(1, cube_views[drawn])
         again = WedgeRegression.estimate(rotated, rotations, wedge.axes)
-        values.append(_leading(again.subtracted_from(rotated, rotations))[0])
+        values.append(leading_component(again.subtracted_from(rotated, rotations))[0])
     return float(np.mean(values))
 
 

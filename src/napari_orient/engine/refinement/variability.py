@@ -39,7 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.coordinate_groups import TwoGroups, two_groups
+from napari_orient.engine.coordinate_groups import TwoGroups, leading_component, two_groups
 from napari_orient.engine.model.gridding import Coefficients, ComponentGrid
 from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.refinement.finder import PoseFinder
@@ -211,13 +211,9 @@ class _Observed:
 
 
 def _leading(grid: ComponentGrid, products: Tensor) -> tuple[float, Tensor]:
-    """Leading eigenvalue of the centred Gram matrix of N particles, without its diagonal, and its eigenvector (N,)."""
+    """Eigenvalue and eigenvector (N,) of what N particles have in common, as volumes; see `leading_component`."""
     volumes = torch.nn.functional.normalize(grid.volumes(products * grid.power.sqrt()))
-    gram = volumes @ volumes.T
-    gram.fill_diagonal_(0)
-    gram = gram - gram.mean(0)
-    values, vectors = torch.linalg.eigh(gram - gram.mean(1, keepdim=True))
-    return float(values[-1]), vectors[:, -1]
+    return leading_component(volumes)
 
 
 def _first_coordinates(grid: ComponentGrid, patches: _Observed, products: Tensor) -> Work[Tensor | None]:

@@ -24,13 +24,13 @@ _HEAD_BYTES = 4096
 """Bytes that hold every header by which a binary file is recognised: those of MRC and EM have 1024 and 512."""
 
 _KEPT_BYTES = 2**22
-"""Bytes of a file whose text is kept while its dialect is looked for; a larger one is read piece by piece, again each
+"""Bytes of a file whose text is kept while its dialect is looked for; a larger one is read part by part, again each
 time that all of it is searched."""
 
 HEAD_CHARACTERS = 65_536
 """Characters of a file that its header is looked for in; a header of a hundred columns has 2,000. Chosen."""
 
-_PIECE_CHARACTERS = 2**20
+_PART_CHARACTERS = 2**20
 """Characters of a large file that are in memory at once; speed only."""
 
 
@@ -91,28 +91,28 @@ class ListFile:
         return self.path.stat().st_size
 
     def _read_text(self) -> str:
-        return "".join(self._read_pieces())
+        return "".join(self._read_parts())
 
-    def _read_pieces(self) -> Iterator[str]:
+    def _read_parts(self) -> Iterator[str]:
         if not self.is_text:
             return
         encoding = "utf-16" if self._is_utf16 else "utf-8-sig"
         with suppress(OSError), self.path.open(encoding=encoding, errors="replace") as stream:
-            while piece := stream.read(_PIECE_CHARACTERS):
-                yield piece + stream.readline()
+            while part := stream.read(_PART_CHARACTERS):
+                yield part + stream.readline()
 
-    def pieces(self) -> Iterator[str]:
-        """The text piece by piece, each of whole lines; of a large file no more than one is in memory."""
-        return iter((self._kept_text,)) if self._size <= _KEPT_BYTES else self._read_pieces()
+    def parts(self) -> Iterator[str]:
+        """The text part by part, each of whole lines; of a large file no more than one is in memory."""
+        return iter((self._kept_text,)) if self._size <= _KEPT_BYTES else self._read_parts()
 
     def holds(self, word: str) -> bool:
         """Whether a word of one line stands in the text."""
-        return any(word in piece for piece in self.pieces())
+        return any(word in part for part in self.parts())
 
     @cached_property
     def head_text(self) -> str:
         """The first `HEAD_CHARACTERS` of the text."""
-        return next(self.pieces(), "")[:HEAD_CHARACTERS]
+        return next(self.parts(), "")[:HEAD_CHARACTERS]
 
     @cached_property
     def lines(self) -> list[str]:
@@ -128,14 +128,14 @@ class ListFile:
     @cached_property
     def blocks(self) -> tuple[str, ...]:
         """Names of its STAR blocks, without ``data_``."""
-        return tuple(name for piece in self.pieces() for name in _BLOCK.findall(piece))
+        return tuple(name for part in self.parts() for name in _BLOCK.findall(part))
 
     @cached_property
     def tags(self) -> frozenset[str]:
         """Names of the columns of all its STAR blocks, without the underscore."""
         if not self.blocks:
             return frozenset()
-        return frozenset(tag for piece in self.pieces() for tag in _TAG.findall(piece))
+        return frozenset(tag for part in self.parts() for tag in _TAG.findall(part))
 
     @cached_property
     def star(self) -> dict[str, Table]:
