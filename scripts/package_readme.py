@@ -29,6 +29,8 @@ napari; without a display it leaves the files in `napari-orient-demo/` and says 
 
 """
 """Stands in the place of the README's two commands, which are scripts of the repository."""
+WHERE_PAGES_ARE = "The pages named here lie in the folder `docs` of the source distribution.\n\n"
+"""Stands in the place of the list of pages where no site is known."""
 _SCRIPTS = re.compile(r"^## Two commands\n.*?(?=^## )", re.MULTILINE | re.DOTALL)
 _ACTIVATION = "source .venv/bin/activate\n"
 _PAGES = re.compile(r"^## More\n.*?(?=^## )", re.MULTILINE | re.DOTALL)
@@ -49,7 +51,7 @@ def described(text: str, site: str | None) -> str:
     """The README's text as the package has it, its links leading to a site, or nowhere."""
     text = _SCRIPTS.sub(lambda _: INSTALL, text).replace(_ACTIVATION, "")
     if site is None:
-        text = _PAGES.sub("", text)
+        text = _PAGES.sub(WHERE_PAGES_ARE, text)
     return re.sub(r"\n{3,}", "\n\n", _LINK.sub(lambda found: _link(found, site), text))
 
 
