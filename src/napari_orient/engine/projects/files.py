@@ -92,7 +92,10 @@ def project_files(paths: Sequence[Path | str]) -> ProjectFiles:
     InputError
         If a pattern fits nothing, or a folder holds neither volumes nor lists, or lists that exclude each other.
     """
-    return _without_brought(_all_files(paths, beside_list=any(_names_list(path) for path in map(Path, paths))))
+    # A long list is looked into only where it makes a difference: beside a folder.
+    given = [Path(path) for path in paths]
+    beside_list = any(path.is_dir() for path in given) and any(map(_names_list, given))
+    return _without_brought(_all_files(given, beside_list=beside_list))
 
 
 def volumes_named(path: Path | str) -> tuple[Path, ...]:
@@ -113,10 +116,10 @@ def volumes_named(path: Path | str) -> tuple[Path, ...]:
     return (*files.volumes, *of_tables, *(volume for folder in files.polnet for volume in _polnet_volumes(folder)))
 
 
-def _all_files(paths: Sequence[Path | str], *, beside_list: bool) -> ProjectFiles:
+def _all_files(paths: Sequence[Path], *, beside_list: bool) -> ProjectFiles:
     found = ProjectFiles()
-    for index, given in enumerate(paths):
-        path, last = Path(given), index == len(paths) - 1
+    for index, path in enumerate(paths):
+        last = index == len(paths) - 1
         if _is_pattern(path):
             found = _added(found, _of_pattern(path))
         elif path.is_dir() and not is_zarr(path):
