@@ -66,7 +66,7 @@ class OrientDock(ViewerDock):
         self.stack, self.primary, self.view_strip = QStackedWidget(), QStackedWidget(), ViewStrip(self.session)
         self.job_line = JobLine(self.session.jobs)
         grid = QGridLayout(self)  # Not a column: napari would add a stretch to it.
-        grid.setContentsMargins(6, 6, 6, 6)
+        grid.setContentsMargins(4, 6, 4, 6)
         grid.setVerticalSpacing(6)
         above = (self.header, ReplacedNotice(self.session), self.steps)
         parts = (*above, self.stack, self.primary, _line(), self.view_strip, _line(), self.job_line)
@@ -291,7 +291,7 @@ class StepBar(QWidget):
         button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         button.setStyleSheet(
             "QPushButton {padding: 6px 0; border-radius: 3px;}"
-            f"QPushButton:checked {{background: {ACCENT}; color: white; font-weight: 600;}}"
+            f"QPushButton:checked {{background: {ACCENT}; color: white;}}"
         )
         button.clicked.connect(lambda: self.chosen(name))
         self._group.addButton(button)

@@ -324,6 +324,7 @@ class SliceGrid(QWidget):
                 room = max(wide, square.width())
                 if painter.fontMetrics().horizontalAdvance(text) > room:
                     text = _SHORT.get(title, title)
+                text = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, int(room))
                 above = QRectF(square.center().x() - room / 2, square.top() - _HEAD, room, _HEAD)
                 painter.drawText(above, _CENTRE, text)
             if column == 0:

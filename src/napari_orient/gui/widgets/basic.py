@@ -435,6 +435,9 @@ WIDEST_PAGE = 440
 """Pixels that a page asks for at most, for large texts: beside napari's own panels a laptop's screen has no more."""
 
 
+STYLED_EDGE = 4
+"""Pixels that napari's style leaves beside what scrolls; measured with napari 0.9.2."""
+
 LOWEST_PAGE = 60
 """Pixels that a page is high at least: it scrolls, and a low window has no more beside the Particles dock."""
 
@@ -453,7 +456,7 @@ class PageFrame(QScrollArea):
         page, bar, least = self.widget(), self.verticalScrollBar(), super().minimumSizeHint()
         if page is None or bar is None:
             return least
-        wanted = page.minimumSizeHint().width() + bar.sizeHint().width()
+        wanted = page.minimumSizeHint().width() + bar.sizeHint().width() + STYLED_EDGE
         return QSize(min(wanted, WIDEST_PAGE), LOWEST_PAGE)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
