@@ -158,11 +158,8 @@ def arrows_of(particles: Particles, size: float, axes: str) -> FloatArray:
 
 def axes_layer(viewer: ViewerModel, points: Points) -> Vectors | None:
     """The arrows of a points layer, or None where they are not drawn."""
-    wanted = layers.about(points).get("id")
-    for layer in viewer.layers:
-        if isinstance(layer, Vectors) and layers.role(layer) == AXES and layers.about(layer).get("of") == wanted:
-            return layer
-    return None
+    found = layers.drawing_of(viewer, points, AXES)
+    return found if isinstance(found, Vectors) else None
 
 
 def take_arrows(layer: Vectors, points: Points) -> None:
@@ -292,7 +289,5 @@ def _differ(shown: FloatArray, wanted: FloatArray) -> NDArray[np.bool_]:
 def _added(viewer: ViewerModel, points: Points, parts: LayerParts) -> Vectors:
     arrows, keywords, _ = parts
     layer = Vectors(arrows, visible=points.visible, **keywords)
-    chosen = set(viewer.layers.selection)
-    viewer.layers.insert(viewer.layers.index(points), layer)
-    viewer.layers.selection = chosen or {points}
+    layers.add_unselected(viewer, layer, beneath=points, otherwise=points)
     return layer

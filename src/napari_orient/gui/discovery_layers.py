@@ -106,7 +106,7 @@ class DiscoveryPreview:
             metadata={KEY: {"role": PROVISIONAL}},
             **layers.world(size),
         )
-        _add_layer(self.session, layer)
+        layers.add_unselected(self.session.viewer, layer, otherwise=layer)
         return layer
 
     def release_arrows(self, tomogram: str) -> Vectors | None:
@@ -142,7 +142,7 @@ class DiscoveryPreview:
         if not self._within_budget():
             return
         layer = self._maps[label] = map_layer(density, voxel_size, tomogram, name=name, place=self._place + label)
-        _add_layer(self.session, layer)
+        layers.add_unselected(self.session.viewer, layer, otherwise=layer)
         if label == 0:
             self.session.viewer.reset_view()  # The map lies beside the tomogram, out of view.
 
@@ -175,13 +175,6 @@ def _colours(particles: Particles, class_count: int) -> FloatArray:
     names = [class_name(label) for label in range(class_count)]
     palette = np.array([(*SET_APART[label % len(SET_APART)], 1.0) for label in range(class_count)])
     return np.asarray(palette[[names.index(str(kind)) for kind in particles.kind]])
-
-
-def _add_layer(session: Session, layer: Any) -> None:
-    """Add a layer without changing the selected layers."""
-    chosen = set(session.viewer.layers.selection)
-    session.viewer.layers.append(layer)
-    session.viewer.layers.selection = chosen or {layer}
 
 
 def _remove_layer(session: Session, layer: Any) -> None:

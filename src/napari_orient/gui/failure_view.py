@@ -396,11 +396,9 @@ class FailureView:
         return {"projection_mode": "all", "metadata": {KEY: {"role": FAILURES}}, **world}
 
     def _add(self, name: str, layer: Layer) -> None:
-        viewer = self.session.viewer
-        chosen = set(viewer.layers.selection)
-        viewer.layers.append(layer)
+        assert self.layer is not None
         # The inspected points stay active, so that a click selects one of them.
-        viewer.layers.selection = chosen or {self.layer}
+        layers.add_unselected(self.session.viewer, layer, otherwise=self.layer)
         self._added[name] = layer
 
     def _remove(self, name: str) -> None:

@@ -27,6 +27,7 @@ from napari_orient.engine.rotations import are_proper
 
 if TYPE_CHECKING:
     import pandas as pd
+    from napari.components import ViewerModel
 
 
 LayerParts = tuple[Any, dict[str, Any], str]
@@ -121,6 +122,19 @@ def make_own(layer: Layer, others: Iterable[Layer]) -> bool:
 def role(layer: Layer) -> str:
     """``tomogram``, ``picks``, ``predicted``, ``truth`` or ``axes``; empty for a layer that is not ours."""
     return str(about(layer).get("role", ""))
+
+
+def drawing_of(viewer: ViewerModel, points: Layer, kind: str) -> Layer | None:
+    """The layer of this role, arrows or surfaces, that is drawn from particles, or None where there is none."""
+    wanted = about(points).get("id")
+    return next((item for item in viewer.layers if role(item) == kind and about(item).get("of") == wanted), None)
+
+
+def add_unselected(viewer: ViewerModel, layer: Layer, *, otherwise: Layer, beneath: Layer | None = None) -> None:
+    """Add a layer, beneath another where that is given; what is selected stays so; ``otherwise`` if nothing is."""
+    chosen = set(viewer.layers.selection)
+    viewer.layers.insert(len(viewer.layers) if beneath is None else viewer.layers.index(beneath), layer)
+    viewer.layers.selection = chosen or {otherwise}
 
 
 def holds_tomogram(layer: Layer) -> bool:

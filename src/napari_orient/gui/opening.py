@@ -270,6 +270,18 @@ def open_paths(session: Session, paths: Sequence[Path]) -> None:
         job.answered.connect(lambda found: list_pairs(session, *found))
 
 
+def parts_of_file(session: Session | None, path: Path, *, volume: bool, size: float | None = None) -> list[LayerParts]:
+    """Layers of a volume, or of a list; none where it is open already, for it is shown or selected then.
+
+    ``size`` as of `open_file`.
+    """
+    if volume:
+        opened = session is not None and volume_is_open(session, path)
+        return [] if opened else [volume_parts(path, voxel_size=size)]
+    opened = session is not None and list_is_open(session, path, pixel_size=size)
+    return [] if opened else list_parts(session, path, pixel_size=size)
+
+
 def open_file(session: Session, path: Path, *, size: float | None = None) -> None:
     """Open a volume or a list as layers, or show those that it has.
 
@@ -282,11 +294,7 @@ def open_file(session: Session, path: Path, *, size: float | None = None) -> Non
     InputError
         If it cannot be read.
     """
-    volume = names_volume(path)
-    if volume_is_open(session, path) if volume else list_is_open(session, path, pixel_size=size):
-        return
-    parts = [volume_parts(path, voxel_size=size)] if volume else list_parts(session, path, pixel_size=size)
-    for data, keywords, kind in parts:
+    for data, keywords, kind in parts_of_file(session, path, volume=names_volume(path), size=size):
         session.viewer.add_layer(Layer.create(data, keywords, kind))
 
 

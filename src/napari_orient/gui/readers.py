@@ -26,11 +26,8 @@ from napari_orient.gui.napari_csv import is_napari_csv
 from napari_orient.gui.opening import (
     asks_for_size,
     dock_text,
-    list_is_open,
-    list_parts,
+    parts_of_file,
     refuse,
-    volume_is_open,
-    volume_parts,
 )
 from napari_orient.gui.orient_dock import POSES, OrientDock
 from napari_orient.gui.session import Session, session_of
@@ -76,10 +73,7 @@ def read_tomogram_layers(path: str | Sequence[str]) -> list[LayerParts]:
 
     A file that does not say its voxel size is handed to the page Data, which asks for it; one that is open is shown.
     """
-    session, found = _session(), list[LayerParts]()
-    for item in _paths(path):
-        found += _checked(item, partial(_parts_of_volume, session, item))
-    return found or NO_LAYER
+    return _read(path, volume=True)
 
 
 def read_particle_layers(path: str | Sequence[str]) -> list[LayerParts]:
@@ -87,39 +81,28 @@ def read_particle_layers(path: str | Sequence[str]) -> list[LayerParts]:
 
     Of several tomograms one gets layers. A list that is open is selected, and read again if it changed.
     """
-    session, found = _session(), list[LayerParts]()
-    for item in _paths(path):
-        found += _checked(item, partial(_parts_of_list, session, item))
+    found = _read(path, volume=False)
     _offer_dock()
-    return found or NO_LAYER
+    return found
 
 
-def _parts_of_volume(session: Session | None, path: Path) -> list[LayerParts]:
-    return [] if session is not None and volume_is_open(session, path) else [volume_parts(path)]
+def _read(path: str | Sequence[str], *, volume: bool) -> list[LayerParts]:
+    return [part for item in _paths(path) for part in _parts(item, volume=volume)] or NO_LAYER
 
 
-def _parts_of_list(session: Session | None, path: Path) -> list[LayerParts]:
-    return [] if session is not None and list_is_open(session, path) else list_parts(session, path)
-
-
-def _checked(path: Path, read: Callable[[], list[LayerParts]]) -> list[LayerParts]:
+def _parts(path: Path, *, volume: bool) -> list[LayerParts]:
     """What a file is read as; in a window `refuse` shows an error: napari's own account of it fills the screen."""
     import_ahead()
+    viewer = napari.current_viewer()
     try:
-        return read()
+        return parts_of_file(None if viewer is None else session_of(viewer), path, volume=volume)
     except InputError as error:
-        viewer = napari.current_viewer()
         if viewer is None or not hasattr(viewer, "window"):
             raise InputError(dock_text(str(error))) from error
         if asks_for_size(error):
             page_of(viewer, "Data")
         refuse(session_of(viewer), path, error)
         return []
-
-
-def _session() -> Session | None:
-    viewer = napari.current_viewer()
-    return None if viewer is None else session_of(viewer)
 
 
 def _offer_dock() -> None:

@@ -126,11 +126,8 @@ def merged(particles: Particles, mesh: Mesh, colours: FloatArray) -> tuple[Float
 
 def surface_layer(viewer: ViewerModel, points: Points) -> Surface | None:
     """The surfaces of a points layer, or None where they are not shown."""
-    wanted = layers.about(points).get("id")
-    for layer in viewer.layers:
-        if isinstance(layer, Surface) and layers.role(layer) == SURFACE and layers.about(layer).get("of") == wanted:
-            return layer
-    return None
+    found = layers.drawing_of(viewer, points, SURFACE)
+    return found if isinstance(found, Surface) else None
 
 
 def draw_surface(viewer: ViewerModel, points: Points, particles: Particles, mesh: Mesh, colours: FloatArray) -> Surface:
@@ -153,9 +150,7 @@ def draw_surface(viewer: ViewerModel, points: Points, particles: Particles, mesh
     if len(old.vertices) != len(vertices):
         # Colours of another number of vertices would be refused.
         old.vertex_colors = None
-        old.data = (vertices, faces)
-    else:
-        old.data = (vertices, faces)
+    old.data = (vertices, faces)
     old.vertex_colors = lit
     return old
 
@@ -172,8 +167,6 @@ def _added(
         metadata={KEY: {"role": SURFACE, "of": layers.identity(points)}},
         **layers.world(layers.voxel_size(points)),
     )
-    chosen = set(viewer.layers.selection)
-    viewer.layers.insert(viewer.layers.index(points), layer)
     # napari searches for what lies under the mouse in the active layer: in a mesh of this size that takes seconds.
-    viewer.layers.selection = chosen - {layer} or {points}
+    layers.add_unselected(viewer, layer, beneath=points, otherwise=points)
     return layer
