@@ -82,7 +82,8 @@ def test_refinement_gives_the_poses_and_errors_of_the_cpu(gpu: str, precision: s
         for device in ("cpu", gpu)
     )
     angle = angle_deg(one.required_rotations(), two.required_rotations())
-    assert np.quantile(angle, 0.9) < (2 if REAL else 1e-9)
+    # Picks that are searched again go in other batches there, which round otherwise.
+    assert np.quantile(angle, 0.9) < (2 if REAL else 1e-4)
     assert np.allclose(np.median(one.expected_error_deg), np.median(two.expected_error_deg), rtol=0.02)
 
 
