@@ -115,7 +115,8 @@ def measured(found: Scene, model: str, templates: Path) -> Outcome:
     is_true = found.is_true
     true = found.truth.take(is_true[: len(found.truth)])
     truth = true.required_rotations()
-    subunits = np.asarray(true.kind) == f"pdb_{LARGE_SUBUNIT}"
+    # A subunit among whole ribosomes is scored in their frame.
+    subunits = (np.asarray(true.kind) == f"pdb_{LARGE_SUBUNIT}") & (found.condition.picked[0] != LARGE_SUBUNIT)
     truth[subunits] = truth[subunits] @ LARGE_SUBUNIT_FRAME
     mine = poses.required_rotations()[is_true] @ _frame(found, model, templates)
     group = symmetry(GROUPS.get(found.condition.picked[0], "C1"))

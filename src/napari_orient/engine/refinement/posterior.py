@@ -555,22 +555,32 @@ def _newton_step(fit: Fit, free: Tensor, voxel_size: float) -> tuple[Tensor, Ten
 
 
 def _mean_over_scan(poses: Poses, scan: Scan, best: Fit, *, likelihood_scale: float) -> Poses:
-    """Poses moved to the mean over the scan, whose spread their covariance counts; modes by the scan are part of it.
+    """Poses moved to the mean over the scan, whose spread their covariances count; modes by the scan are part of it.
 
-    What lies farther than 20° from the mean becomes the last of the modes, which must be empty.
+    Of the shift, what goes with the rotation scanned has the scan's spread as well: where the Laplace approximation
+    leaves that rotation quite unknown, a shift about an origin off the axis would be unknown too. What lies farther
+    than 20° from the mean becomes the last of the modes, which must be empty.
 
     Parameters
     ----------
     best : the fits that were scanned about.
     """
     share = torch.softmax(scan.log_weight, dim=1)
-    mean = torch.einsum("nt,nti->ni", share, scan.rotvecs)
+    mean, mean_shift = (torch.einsum("nt,nti->ni", share, values) for values in (scan.rotvecs, scan.shifts))
     off = scan.rotvecs - mean[:, None]
     far = off.norm(dim=-1) > math.radians(RIGHT_DEG)
     p_far = (share * far).sum(1).clamp(1e-12, 1 - 1e-6)
     near = share * ~far / (1 - p_far)[:, None]
-    along = scan.direction[:, :, None] * scan.direction[:, None]
-    within = torch.einsum("nt,ntij->nij", share, scan.covariance) + scan.step**2 / 12 * along
+    direction, grain = scan.direction[:, :, None], scan.step**2 / 12
+    # By the Laplace approximation: the rotation along the direction, and what of the others and the shift goes with it.
+    along = poses.rotation_covariance @ direction
+    variance = (direction.mT @ along).clamp_min(1e-12)
+    line = poses.coupling.mT @ direction / variance
+    # Of the shift what does not go with it is left as it was; along the direction the scan's spread is in its place.
+    off_shift = scan.shifts - mean_shift[:, None]
+    within = torch.einsum("nt,ntij->nij", share, scan.covariance) + grain * direction * direction.mT
+    coupling = poses.coupling - along * line.mT + grain * direction * line.mT
+    shift_covariance = poses.shift_covariance - (variance - grain) * line * line.mT
     far_angle = ((share * far * off.square().sum(-1)).sum(1) / p_far).sqrt()
     by_scan = (poses.mode_rotvecs[:, :, None] - scan.rotvecs[:, None]).norm(dim=-1).amin(-1)
     # The scan's mass over that of the best mode's Gaussian, which covers so many points.
@@ -584,8 +594,10 @@ def _mean_over_scan(poses: Poses, scan: Scan, best: Fit, *, likelihood_scale: fl
     return replace(
         poses,
         rotations=poses.rotations @ rotvec_to_matrix(mean),
-        shifts=poses.shifts + torch.einsum("nt,nti->ni", share, scan.shifts),
+        shifts=poses.shifts + mean_shift,
         rotation_covariance=within + _second_moment(off, near),
+        shift_covariance=shift_covariance + _second_moment(off_shift, near),
+        coupling=coupling + torch.einsum("nt,nti,ntj->nij", near, off, off_shift),
         mode_rotvecs=rotvecs,
         mode_log_weights=log_weights,
     )
