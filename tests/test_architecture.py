@@ -10,7 +10,7 @@ from pathlib import Path
 import napari_orient
 
 SOURCE = Path(napari_orient.__file__).parent
-ROOT = SOURCE.parents[1]
+ROOT = Path(__file__).parents[1]
 FILES = sorted(SOURCE.rglob("*.py"))
 ENGINE = sorted((SOURCE / "engine").rglob("*.py"))
 
@@ -87,7 +87,7 @@ def test_the_engine_and_the_command_line_import_where_no_screen_is():
 def test_the_manifest_at_the_top_is_a_link_to_the_packaged_one():
     link = ROOT / "napari.yaml"
     assert link.is_symlink()
-    assert link.resolve() == SOURCE / "napari.yaml"
+    assert link.resolve() == ROOT / "src" / "napari_orient" / "napari.yaml"
 
 
 def test_the_manifest_names_the_gui_alone():
