@@ -57,6 +57,7 @@ class ViewVariability:
     wedge : of the missing wedge on what differs from the mean.
     residuals : (M, F) of the sample.
     weights : (M,) the eigenvector, by which the residuals make the component.
+    typical : median part of the sample's views along the mean.
     low_pass : of views.
     radius : Å about a pick within which no pick counts in the component that it is compared with.
     """
@@ -66,6 +67,7 @@ class ViewVariability:
     wedge: WedgeRegression
     residuals: Tensor
     weights: Tensor
+    typical: float
     low_pass: ViewLowPass
     radius: float
 
@@ -104,7 +106,8 @@ class ViewVariability:
         value, weights = leading_component(residuals)
         if value < _LEAST_RATIO * _null(stripped, _cube_views(voxels), wedge, sample.rotations):
             return None
-        found = cls(sample, mean, wedge, residuals, weights, low_pass, radius)
+        typical = float((views @ mean).median())
+        found = cls(sample, mean, wedge, residuals, weights, typical, low_pass, radius)
         both = torch.stack([found.coordinates(sample), sample.log_odds.to(weights)])
         # What fits the network less is positive.
         return replace(found, weights=-weights) if float(torch.corrcoef(both)[0, 1]) > 0 else found
@@ -117,7 +120,7 @@ class ViewVariability:
         along = (rest * components).sum(1) / components.norm(dim=1).clamp_min(1e-6)
         of_mean = views @ self.mean
         length = (views.square().sum(1) - of_mean.square()).clamp_min(0).sqrt()
-        found: Tensor = along * length / of_mean.clamp_min(_LEAST_PART * float(of_mean.median()))
+        found: Tensor = along * length / of_mean.clamp_min(_LEAST_PART * self.typical)
         return found
 
     @property

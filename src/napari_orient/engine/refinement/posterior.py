@@ -32,7 +32,6 @@ from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.representations import matrix_to_rotvec, rotvec_to_matrix
-from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.symmetry import Symmetry
 
 _SCAN_FROM_DEG = 2.5
@@ -520,13 +519,9 @@ def scan_rotation(
 
 def reach_within(group: Symmetry) -> float:
     """Radians to scan to, either way: no farther than half the group's least rotation, where poses come again."""
-    return math.radians(min(_SCAN_REACH_DEG, _least_rotation_deg(group.matrices) / 2))
-
-
-def _least_rotation_deg(matrices: FloatArray) -> float:
-    cosine = (np.trace(matrices, axis1=1, axis2=2) - 1) / 2
-    angles = np.degrees(np.arccos(cosine.clip(-1, 1)))
-    return float(angles[angles > 0.1].min(initial=360.0))
+    angles = np.arccos(((np.trace(group.matrices, axis1=1, axis2=2) - 1) / 2).clip(-1, 1))
+    least = float(angles[angles > math.radians(0.1)].min(initial=2 * math.pi))
+    return min(math.radians(_SCAN_REACH_DEG), least / 2)
 
 
 def _free_parameters(directions: Tensor) -> Tensor:
