@@ -8,8 +8,9 @@ import torch
 
 from napari_orient.engine.networks.average_score import PosedPatches
 from napari_orient.engine.networks.mixture import PoseMixture
-from napari_orient.engine.networks.view_variability import ViewVariability, wedge_axes
+from napari_orient.engine.networks.view_variability import ViewLowPass, ViewVariability, wedge_axes
 from napari_orient.engine.parameters import MixtureOptions
+from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import random_rotations
 
 OPTIONS = MixtureOptions(
@@ -39,10 +40,12 @@ def wedged(views: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
     return torch.fft.ifftn(spectra, dim=(1, 2, 3)).real.flatten(1)[:, MIXTURE.voxels[0]]
 
 
-def whitened(seed: int) -> torch.Tensor:
-    """A map (F,) of dark and bright blobs in a ball, its norm 16."""
+def whitened(seed: int, rotation: torch.Tensor | None = None) -> torch.Tensor:
+    """A map (F,) of dark and bright blobs in a ball, its norm 16; rotated."""
     rng = np.random.default_rng(seed)
     places = torch.from_numpy(rng.normal(size=(16, 3)) * 50).float()
+    if rotation is not None:
+        places = places @ rotation.T
     signs = torch.from_numpy(rng.choice([-1.0, 1.0], size=16)).float()
     blobs = torch.exp(-torch.cdist(MIXTURE.places, places).square() / (2 * 18.0**2)) @ signs * MIXTURE.weights
     return 16 * blobs / blobs.norm()
@@ -108,3 +111,27 @@ def test_the_axes_of_the_wedge_are_those_of_the_power(axis):
     assert float(found[0].abs() @ torch.tensor([0.0, 0, 1])) > 0.95
     # The third lies along the tilt axis.
     assert float(torch.linalg.cross(*found).abs() @ torch.tensor(axis, dtype=torch.float).abs()) > 0.95
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_view_changes_as_its_derivatives_say_when_it_rotates(axis):
+    cube = ViewLowPass(MIXTURE.voxels[0], OPTIONS.view_side, OPTIONS.view_side)
+    angle = 0.02
+    rotvec = angle * torch.eye(3)[axis]
+    change = (whitened(3, rotvec_to_matrix(rotvec)) - whitened(3, rotvec_to_matrix(-rotvec))) / (2 * angle)
+    derivative = cube.rotation_derivatives(whitened(3))[axis]
+    assert float(torch.nn.functional.cosine_similarity(change, derivative, dim=0)) > 0.97
+    assert float(derivative.norm() / change.norm()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_who_differs_expects_to_be_displaced_and_the_others_do_not():
+    picks = posed(60, other=OTHER)
+    found = variability(picks)
+    assert found is not None
+    added = found.displacement_deg(found.coordinates(picks))
+    differ = torch.arange(60) % 2 == 1
+    assert float(added[differ].median()) > 3 * float(added[~differ].median())
+    # As much as the rotation is worth in noise as strong as the particle, which its views' change gives.
+    changes = found.low_pass.rotation_derivatives(whitened(0)) / 16
+    expected = torch.rad2deg(torch.linalg.inv(changes @ changes.T).diagonal().sum().sqrt())
+    assert found.unit_bound_deg2**0.5 == pytest.approx(float(expected), rel=0.25)

@@ -444,7 +444,11 @@ class MixtureAnswer:
             _numbers(part) for part in (found.rotations, error, self.found.evidence.p_right(posed))
         )
         if_wrong = np.full(len(right), random_pose_error_deg(self.group))
-        variability = None if self.found.variability is None else _numbers(self.found.variability.coordinates(posed))
+        variability = None
+        if self.found.variability is not None:
+            coordinates = self.found.variability.coordinates(posed)
+            variability = _numbers(coordinates)
+            if_right = np.hypot(if_right, _numbers(self.found.variability.displacement_deg(coordinates)))
         expected, confidence = error_and_confidence(if_right, right, if_wrong, self.group)
         return NetworkAnswer(rotations, expected, confidence, if_right, variability)
 

@@ -12,18 +12,20 @@ others lack:
 3. **Null.** The same residuals, each in one of the cube's 24 rotations at random, have nothing in common. Their leading
    eigenvalue is what the particles' own must exceed.
 
-A particle's *coordinate* is its part along the component of the others, over that along m.
+A particle's *coordinate* is its part along the component of the others, over that along m. What differs from those that
+the network fits best displaces the pose, by as much as in a template's (`refinement.variability`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.coordinate_groups import leading_component, two_groups
+from napari_orient.engine.coordinate_groups import TwoGroups, best_two_groups, displacement_variance, leading_component
 from napari_orient.engine.networks.average_score import PosedPatches
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.rotations import FloatArray
@@ -58,6 +60,7 @@ class ViewVariability:
     residuals : (M, F) of the sample.
     weights : (M,) the eigenvector, by which the residuals make the component.
     typical : median part of the sample's views along the mean.
+    unit_bound_deg2 : see `unit_bound_deg2`.
     low_pass : of views.
     radius : Å about a pick within which no pick counts in the component that it is compared with.
     """
@@ -68,6 +71,7 @@ class ViewVariability:
     residuals: Tensor
     weights: Tensor
     typical: float
+    unit_bound_deg2: float
     low_pass: ViewLowPass
     radius: float
 
@@ -107,7 +111,9 @@ class ViewVariability:
         if value < _LEAST_RATIO * _null(stripped, _cube_views(voxels), wedge, sample.rotations):
             return None
         typical = float((views @ mean).median())
-        found = cls(sample, mean, wedge, residuals, weights, typical, low_pass, radius)
+        halves = (views[::2].mean(0), views[1::2].mean(0))
+        bound = unit_bound_deg2(low_pass, *halves)
+        found = cls(sample, mean, wedge, residuals, weights, typical, bound, low_pass, radius)
         both = torch.stack([found.coordinates(sample), sample.log_odds.to(weights)])
         # What fits the network less is positive.
         return replace(found, weights=-weights) if float(torch.corrcoef(both)[0, 1]) > 0 else found
@@ -123,13 +129,22 @@ class ViewVariability:
         found: Tensor = along * length / of_mean.clamp_min(_LEAST_PART * self.typical)
         return found
 
+    @cached_property
+    def groups(self) -> TwoGroups:
+        """The two groups that the sample's coordinates fall into best; the network fits the lower one better."""
+        return best_two_groups(self.coordinates(self.sample).double().numpy())
+
+    def displacement_deg(self, coordinates: Tensor) -> Tensor:
+        """Error (N,) in degrees that what differs from the lower group adds to poses of these coordinates (N,)."""
+        power = ((coordinates - self.groups.lower).square() - self.groups.variance).clamp_min(0)
+        return displacement_variance(power, self.unit_bound_deg2).sqrt()
+
     @property
     def note(self) -> Note:
         """A warning to a person."""
         coordinates, log_odds = self.coordinates(self.sample).double().numpy(), self.sample.log_odds.double().numpy()
-        groups = two_groups(coordinates)
-        how = "each by its own amount (orientVariability)"
-        if groups is not None:
+        groups, how = self.groups, "each by its own amount (orientVariability)"
+        if groups.distinct:
             above = groups.above(coordinates)
             less = _fits_less(log_odds[above], log_odds[~above])
             how = (
@@ -145,7 +160,7 @@ class ViewVariability:
 
 @dataclass(frozen=True, eq=False)
 class ViewLowPass:
-    """Low-pass of views, given on some voxels of a cube.
+    """Low-pass of views, given on some voxels of a cube, and how they change as they rotate.
 
     Parameters
     ----------
@@ -160,13 +175,44 @@ class ViewLowPass:
 
     def __call__(self, views: Tensor) -> Tensor:
         """Views (N, F), low-passed."""
-        line, half = torch.fft.fftfreq(self.side, 1 / self.side), torch.arange(self.side // 2 + 1)
-        square = line[:, None, None].square() + line[:, None].square() + half.square()
+        return self._filtered(views, (self._steps.square().sum(-1) <= self.highest**2).float())
+
+    def rotation_derivatives(self, view: Tensor) -> Tensor:
+        """Change of a view (F,) a radian as it rotates about x, y and z, (3, F)."""
+        slopes = 2j * torch.pi / self.side * self._steps.movedim(-1, 0)
+        gradient = torch.stack([self._filtered(view[None], slope)[0] for slope in slopes], dim=1)
+        z, rest = torch.div(self.voxels, self.side**2, rounding_mode="floor"), self.voxels % self.side**2
+        place = torch.stack([rest % self.side, torch.div(rest, self.side, rounding_mode="floor"), z], dim=1)
+        change: Tensor = torch.linalg.cross(gradient, (place - self.side // 2).to(gradient)).T
+        return change
+
+    @property
+    def _steps(self) -> Tensor:
+        """Frequencies (m, m, m // 2 + 1, 3) xyz of the half-spectrum."""
+        line, half = torch.fft.fftfreq(self.side, 1 / self.side), torch.arange(self.side // 2 + 1.0)
+        z, y, x = torch.meshgrid(line, line, half, indexing="ij")
+        return torch.stack([x, y, z], dim=-1)
+
+    def _filtered(self, views: Tensor, transfer: Tensor) -> Tensor:
+        """Views (N, F) times a transfer (m, m, m // 2 + 1) in Fourier space."""
         cubes = views.new_zeros(len(views), self.side**3)
         cubes[:, self.voxels] = views
-        spectra = torch.fft.rfftn(cubes.view(-1, *[self.side] * 3), dim=(1, 2, 3)) * (square <= self.highest**2)
+        spectra = torch.fft.rfftn(cubes.view(-1, *[self.side] * 3), dim=(1, 2, 3)) * transfer
         found: Tensor = torch.fft.irfftn(spectra, s=[self.side] * 3, dim=(1, 2, 3))
         return found.flatten(1)[:, self.voxels]
+
+
+def unit_bound_deg2(low_pass: ViewLowPass, first: Tensor, second: Tensor) -> float:
+    """Sum of a rotation's variances in degrees² (Cramér-Rao) in noise as strong as the particle.
+
+    Parameters
+    ----------
+    first, second : (F,) means of two halves of the views, whose noise has nothing in common.
+    """
+    changes, others = low_pass.rotation_derivatives(first), low_pass.rotation_derivatives(second)
+    information = changes @ others.T / (first @ second).clamp_min(1e-12)
+    values = torch.linalg.eigvalsh((information + information.T) / 2)
+    return float(torch.rad2deg(1 / values.clamp_min(1.0).sqrt()).square().sum())
 
 
 @dataclass(frozen=True, eq=False)

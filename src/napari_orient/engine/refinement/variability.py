@@ -39,7 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.coordinate_groups import TwoGroups, leading_component, two_groups
+from napari_orient.engine.coordinate_groups import TwoGroups, displacement_variance, leading_component, two_groups
 from napari_orient.engine.model.gridding import Coefficients, ComponentGrid
 from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.refinement.finder import PoseFinder
@@ -68,12 +68,7 @@ _LEAST_VARIANCE = 0.01
 particle it is 0.001 to 0.005; half of them bent by 20° 0.03, lacking a subunit 0.18, another ribosome 0.26."""
 _ROUNDS = 2
 """Rounds of expectation-maximisation; a third changes coordinates by less than their error."""
-_ABSORBED = 0.16
-"""κ: mean over random hinges, parts of 15 to 50 %, bent by 5 to 20°. 70S ribosomes in little noise 0.13 to 0.17, in
-three times as much 0.14 to 0.15, 80S ribosomes 0.17 to 0.19."""
-_MOST_PULL = 0.3
-"""ρ: residual power over the template's at which parts pull most. 70S ribosomes bent by 5, 10, 20, 35 and 60° leave
-0.02, 0.08, 0.29, 0.73 and 1.0, and are 1.8, 3.5, 5.8, 3.5 and 2.0° off (rms); 1.2° where the part is missing (0.8)."""
+
 Cut = Callable[[Tensor], tuple[Tensor, Poses]]
 """Patches (N, n, n, n) of some rows of the particles, and their poses with shifts from the patches' centres."""
 
@@ -104,7 +99,7 @@ class Variability:
         alike = power <= power.median()
         square = poses.score.square().clamp_min(1.0)
         scaled = (own * square)[alike].median()
-        pull = _ABSORBED * likelihood_scale * scaled * power / (1 + (power / _MOST_PULL).square())
+        pull = displacement_variance(power, likelihood_scale * scaled)
         added = (scaled / square + pull - own).clamp_min(0)
         return poses.with_added_error(torch.rad2deg(added.sqrt()))
 
