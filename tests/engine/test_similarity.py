@@ -8,7 +8,7 @@ from conftest import five_blobs
 from napari_orient.engine.inspection.similarity import compare_with_reference, estimate_patch_wedge, rotated_reference
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.reference import build_reference
-from napari_orient.engine.model.wedge import Wedge
+from napari_orient.engine.model.wedge import NO_WEDGE, Wedge
 from napari_orient.engine.particles import Tomogram
 
 VOXEL = 10.0
@@ -94,5 +94,11 @@ def test_the_reference_misses_what_the_tomogram_misses_so_that_what_differs_is_t
 
 
 def test_where_the_wedge_is_unclear_it_is_the_usual_one():
+    volume, _ = tomogram()
+    small = Tomogram(np.asarray(volume.density)[8:33, 10:35, 12:37], VOXEL, "t")
+    assert estimate_patch_wedge(small, np.full((3, 3), 12 * VOXEL), side=24) == Wedge()
+
+
+def test_noise_about_a_particle_shows_that_nothing_is_missing():
     volume, position = tomogram()
-    assert estimate_patch_wedge(volume, np.tile(position, (3, 1)), side=24) == Wedge()
+    assert estimate_patch_wedge(volume, np.tile(position, (3, 1)), side=24) == NO_WEDGE
