@@ -36,6 +36,15 @@ def test_optimism_lowers_the_odds_of_the_best_mode_alone() -> None:
     assert optimism(100) < 0.2
 
 
+def test_overdispersion_brings_competing_poses_nearer_and_never_apart() -> None:
+    best = certain_to([2.0, 2.0])
+    far = Fit(rotvec_to_matrix(torch.tensor([[0.0, 0.0, 1.5]]).expand(2, 3)), best.shifts, 0.9 * best.gram)
+    poses = summarise_modes([best, far], symmetry("C1"), FitCalibration(1.0))
+    odds = poses.mode_log_weights[:, 0] - poses.mode_log_weights[:, 1]
+    tempered = poses.overdispersed(torch.tensor([3.0, 0.5])).mode_log_weights
+    torch.testing.assert_close(tempered[:, 0] - tempered[:, 1], odds / torch.tensor([3.0, 1.0]))
+
+
 def test_drawn_poses_scatter_as_the_expected_error_says() -> None:
     fit = certain_to([0.5] * 300 + [2.0] * 300)
     rotations, shifts = draw_poses(fit, torch.Generator().manual_seed(0))

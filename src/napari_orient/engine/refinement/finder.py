@@ -205,7 +205,7 @@ class PoseFinder:
         poses = poses.in_noise(noise)
         if self.overdispersion is not None:
             misfit = self._misfit(self.overdispersion, best, found.observed, (each, place))
-            poses = poses.with_covariance_factor(misfit / noise)
+            poses = poses.overdispersed(misfit / noise)
         return poses.shifted(origins[:, 0])
 
     def _misfit(

@@ -11,9 +11,9 @@ P being the projection on them, less the seven directions that the fit absorbs, 
 mean where r is noise. (Derivatives by the parts' shifts, 24 more, tell no more of the errors: their negative
 log-likelihood is 0.94 nats a particle without and 0.93 with them in six simulated conditions, 4.5 and 4.8 where
 molecules are bent.) The covariance of the particle's pose is multiplied by φ (quasi-likelihood, Wedderburn 1974,
-Biometrika 61:439). What a particle lacks displaces its pose, but speaks for no other: where poses are weighed against
-each other and against noise, log-likelihoods are divided by the noise level n alone, the mean power of the residual
-over all coefficients.
+Biometrika 61:439), and where poses are weighed against each other, log-likelihoods are divided by it, or by the noise
+level n if that is larger, the mean power of the residual over all coefficients: what a particle lacks fits other poses
+as well. Against noise n alone counts.
 
 One particle gives φ with a relative standard deviation of √(2 / d), about 27 %. It is shrunk to the tomogram's mean, as
 far as particles do not differ by more than that (empirical Bayes).

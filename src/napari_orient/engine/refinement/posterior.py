@@ -194,11 +194,12 @@ class Poses:
         """Score in standard deviations of the noise about each particle, (N,)."""
         return self.score / self.noise_level.sqrt()
 
-    def with_covariance_factor(self, factor: Tensor) -> Poses:
-        """The same poses, covariances multiplied by (N,)."""
-        each = factor[:, None, None]
+    def overdispersed(self, factor: Tensor) -> Poses:
+        """The same poses, covariances multiplied by (N,), log-odds of the modes divided by it where it exceeds 1."""
+        each, first = factor[:, None, None], self.mode_log_weights[:, :1]
         return replace(
             self,
+            mode_log_weights=first + (self.mode_log_weights - first) / factor.clamp_min(1)[:, None],
             rotation_covariance=each * self.rotation_covariance,
             shift_covariance=each * self.shift_covariance,
             coupling=each * self.coupling,
