@@ -175,23 +175,16 @@ class ViewLowPass:
 
     def __call__(self, views: Tensor) -> Tensor:
         """Views (N, F), low-passed."""
-        return self._filtered(views, (self._steps.square().sum(-1) <= self.highest**2).float())
+        return self._filtered(views, (_half_spectrum(self.side).square().sum(-1) <= self.highest**2).float())
 
     def rotation_derivatives(self, view: Tensor) -> Tensor:
         """Change of a view (F,) a radian as it rotates about x, y and z, (3, F)."""
-        slopes = 2j * torch.pi / self.side * self._steps.movedim(-1, 0)
+        slopes = 2j * torch.pi / self.side * _half_spectrum(self.side).movedim(-1, 0)
         gradient = torch.stack([self._filtered(view[None], slope)[0] for slope in slopes], dim=1)
         z, rest = torch.div(self.voxels, self.side**2, rounding_mode="floor"), self.voxels % self.side**2
         place = torch.stack([rest % self.side, torch.div(rest, self.side, rounding_mode="floor"), z], dim=1)
         change: Tensor = torch.linalg.cross(gradient, (place - self.side // 2).to(gradient)).T
         return change
-
-    @property
-    def _steps(self) -> Tensor:
-        """Frequencies (m, m, m // 2 + 1, 3) xyz of the half-spectrum."""
-        line, half = torch.fft.fftfreq(self.side, 1 / self.side), torch.arange(self.side // 2 + 1.0)
-        z, y, x = torch.meshgrid(line, line, half, indexing="ij")
-        return torch.stack([x, y, z], dim=-1)
 
     def _filtered(self, views: Tensor, transfer: Tensor) -> Tensor:
         """Views (N, F) times a transfer (m, m, m // 2 + 1) in Fourier space."""
@@ -244,13 +237,18 @@ def wedge_axes(power: Tensor) -> Tensor:
     Those of the tensor Σ P(k) k kᵀ / |k|² with the least value, the beam, and with the largest; the third axis' tensor
     follows from theirs.
     """
-    side = power.shape[0]
-    line, half = torch.fft.fftfreq(side, 1 / side), torch.arange(power.shape[2], dtype=torch.float32)
-    z, y, x = torch.meshgrid(line, line, half, indexing="ij")
-    direction = torch.nn.functional.normalize(torch.stack([x, y, z], dim=-1).reshape(-1, 3), dim=1)
-    weight = power.flatten() * (1 + (x.flatten() > 0).to(power))
+    direction = torch.nn.functional.normalize(_half_spectrum(power.shape[0]).reshape(-1, 3), dim=1)
+    # What is not at x = 0 stands for its Friedel mate too.
+    weight = power.flatten() * (1 + (direction[:, 0] > 0).to(power))
     axes: Tensor = torch.linalg.eigh(direction.T @ (weight[:, None] * direction)).eigenvectors.T
     return axes[[0, 2]]
+
+
+def _half_spectrum(side: int) -> Tensor:
+    """Frequencies (m, m, m // 2 + 1, 3), xyz, of the half-spectrum of a cube, in its steps."""
+    line, half = torch.fft.fftfreq(side, 1 / side), torch.arange(side // 2 + 1.0)
+    z, y, x = torch.meshgrid(line, line, half, indexing="ij")
+    return torch.stack([x, y, z], dim=-1)
 
 
 def _cube_views(voxels: Tensor) -> Tensor:
