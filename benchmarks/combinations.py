@@ -1,7 +1,7 @@
 """Tomograms drawn at random, two to five changes of the conditions at once: where is the program wrong and sure?
 
     python benchmarks/combinations.py --templates DIR --cache FOLDER --seeds 2000-2029 [--json FILE]
-        [--models refine ...] [--without CHANGE ...] [--list]
+        [--models refine ...] [--without CHANGE ...] [--list] [--discover]
 
 A seed draws a particle, two to five of `CHANGES`, and the tomogram; DIR and FOLDER are those of `conditions.py`,
 columns and models those of `realism.py`. --without leaves changes out, to find the one that matters: the specimen stays
@@ -11,6 +11,9 @@ A line for each tomogram and model: its particle and changes; n, ≤ 5°, ≤ 20
 (rms); wrong poses and how many the confidences leave open; sure ones, of these wrong; false picks, of these passed;
 warnings. At the end: how many are wrong beside what is left open, in standard deviations of so many independent poses,
 and the ten worst by that.
+
+--discover makes of each tomogram's picks what they show by themselves, and nothing else: `few` is no change then, 30
+particles more are put in, and lines and columns are those of `discovery_conditions.py`.
 """
 
 from __future__ import annotations
@@ -37,7 +40,10 @@ from conditions import (
     Condition,
     scene,
 )
+from discovery_conditions import figures, summary, words
 from realism import SURE_DEG, WRONG_DEG, Outcome, bound, measured
+
+from napari_orient.engine.parameters import DiscoveryOptions
 
 Changes = dict[str, Any]
 """What a change sets of a `Condition`; options of the simulation under their own names in ``options``."""
@@ -85,6 +91,8 @@ _NARROWEST = 1200.0
 """Å along x and y, at the least."""
 _BOUND_OF = 6
 """Particles that the bound is computed of."""
+_MORE_TO_DISCOVER = 30
+"""Particles that a tomogram has more to be discovered: of fewer than 40 no symmetry is searched for."""
 _WITH_METADATA = 1 / 3
 """Share of the tomograms whose tilt metadata a template is given."""
 
@@ -209,11 +217,16 @@ CHANGES: Mapping[str, Callable[[np.random.Generator, Kind], Changes]] = {
 # --- drawing ----------------------------------------------------------------------------------------------------------
 
 
-def drawn(seed: int, without: Sequence[str] = ()) -> tuple[Condition, tuple[str, ...]]:
-    """The condition that a seed draws, without some of its changes, and the models that are measured with it."""
+def drawn(seed: int, without: Sequence[str] = (), *, more: int = 0) -> tuple[Condition, tuple[str, ...]]:
+    """The condition that a seed draws, without some of its changes, and the models that are measured with it.
+
+    Parameters
+    ----------
+    more : particles beyond those that are drawn.
+    """
     rng, weights = np.random.default_rng([seed, 7]), np.array([kind.weight for kind in KINDS.values()])
     stem = list(KINDS)[rng.choice(len(KINDS), p=weights / weights.sum())]
-    kind, count = KINDS[stem], int(rng.integers(15, 50))
+    kind, count = KINDS[stem], int(rng.integers(15, 50)) + more
     ratio = rng.uniform(1, 1.8)
     chosen = rng.permutation(list(CHANGES))[: rng.integers(2, 6)].tolist()
     streams = dict(zip(CHANGES, rng.spawn(len(CHANGES)), strict=True))
@@ -225,6 +238,7 @@ def drawn(seed: int, without: Sequence[str] = ()) -> tuple[Condition, tuple[str,
         fields |= change
     label = f"{stem}: " + ", ".join(_words({**options, **{key: fields[key] for key in fields if fields[key]}}))
     name = f"combination{seed}" + "".join(f"_without_{item}" for item in sorted(set(without) & set(chosen)))
+    name += f"_and{more}" if more else ""
     fields["options"] = {**_size(kind, count, ratio, options.get("voxel_size", 10.0), fields), **options}
     template, metadata = str(rng.choice(kind.templates)), rng.random() < _WITH_METADATA and "metadata" not in without
     models = (f"{template}+tilts" if metadata else template, *kind.networks)
@@ -272,6 +286,14 @@ def outcomes(
             given.json.write_text(json.dumps(kept) + "\n")
     for model in models:
         yield model, replace(Outcome(**kept[f"{condition.name}/{model}"]), blurred_deg=kept[f"{condition.name}/bound"])
+
+
+def discovered(condition: Condition, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """What is made of a tomogram's picks alone."""
+    made, began = scene(condition, given.templates, seed=seed, cache=given.cache), time.process_time()
+    options = DiscoveryOptions.of(device="cpu", seed=seed, diameter=KINDS[condition.picked[0]].diameter)
+    row = figures(made, options, given.templates)
+    return {"condition": condition.what, "seed": seed, **row, "seconds": time.process_time() - began}
 
 
 @dataclass(frozen=True)
@@ -352,8 +374,12 @@ def main() -> None:
     parser.add_argument("--without", nargs="+", default=[], choices=[*CHANGES, "metadata"])
     parser.add_argument("--json", type=Path, help="file of results, read and added to")
     parser.add_argument("--list", action="store_true", help="print what is drawn and make nothing")
+    parser.add_argument("--discover", action="store_true", help="poses and maps from the picks alone")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    if given.discover:
+        _discover(given)
+        return
     kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
     results: list[tuple[str, str, Outcome]] = []
     for seed in (number for text in given.seeds for number in _seeds(text)):
@@ -368,6 +394,24 @@ def main() -> None:
         print(f"    {time.process_time() - started:.0f} s", flush=True)
     if results:
         _summary(results)
+
+
+def _discover(given: argparse.Namespace) -> None:
+    kept = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
+    rows = []
+    for seed in (number for text in given.seeds for number in _seeds(text)):
+        condition, _ = drawn(seed, [*given.without, "few"], more=_MORE_TO_DISCOVER)
+        if given.list:
+            print(f"{seed}  {condition.what}")
+            continue
+        if condition.name not in kept:
+            kept[condition.name] = discovered(condition, given, seed)
+        rows.append(kept[condition.name])
+        print(words(rows[-1]), flush=True)
+        if given.json:
+            given.json.write_text(json.dumps(kept, indent=1) + "\n")
+    made = [{**row, "condition": "all"} for row in rows if "refused" not in row]
+    print("\n".join(summary(made)) if made else "")
 
 
 def _summary(results: Sequence[tuple[str, str, Outcome]]) -> None:

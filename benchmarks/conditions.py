@@ -137,6 +137,8 @@ def _noise(factor: float) -> Condition:
 
 
 _CELL: Mapping[str, Value] = {"gold": 15, "membranes": 1, "vesicles": 3, "filaments": 6, "other_particles": 25}
+_CUT_OFF = 12
+"""Voxels that are cut off at every face: a fifth of the particles left lie more than a quarter outside."""
 _OTHERS = ("4cr2", "6utj", *CROWD)
 _FULL: Mapping[str, Value] = {
     "dose": 3.0,
@@ -172,6 +174,13 @@ _REAL: Mapping[str, Value] = {
 Noise and B-factor are such that the images correlate with projections of the map in the listed poses, in each shell,
 as the real ones do: 0.10 at 52 Å and 0.04 at 30 Å in the better series, half of it (`reallike_low`) in the other.
 """
+
+
+def _few_beads(name: str, what: str, count: int, **options: Value) -> Condition:
+    """A small tomogram with a few large beads, each 100 to 300 Å from a particle or more."""
+    options = {"gold": count, "gold_second_diameter": 150.0, "defocus": 3.5, "axis_angle": 20.0, **options}
+    small = {"size_x": 140, "size_y": 140, **options}
+    return Condition(name, f"{what} among 25 ribosomes, CTF 3.5 µm, axis 20° off y", small, counts={RIBOSOME: 25})
 
 
 def _boxes(name: str, what: str, kind: str = RIBOSOME, **options: Value) -> Condition:
@@ -226,6 +235,8 @@ CONDITIONS = (
         "gold beads of 5 and 10 nm, in pairs or half outside, CTF 3.5 µm",
         {"gold": 24, "gold_second_diameter": 50.0, "gold_touching": 2, "gold_at_border": 6, "defocus": 3.5},
     ),
+    _few_beads("gold_nine", "nine gold beads of 10 and 15 nm", 9),
+    _few_beads("gold_three", "three gold beads of 15 and 10 nm", 3, gold_diameter=150.0, gold_second_diameter=100.0),
     Condition("proteins", "eight other kinds of protein", {"other_particles": 25}, others=_OTHERS),
     Condition("cell", "all of it, 30 % false picks", _CELL, others=_OTHERS, false_picks=0.3),
     Condition(
@@ -235,6 +246,11 @@ CONDITIONS = (
         others=_OTHERS,
         false_picks=0.3,
     ),
+    Condition("faces", "cut off at the faces", cropped=_CUT_OFF),
+    Condition("faces_ctf3.5", "cut off at the faces, CTF 3.5 µm", {"defocus": 3.5}, cropped=_CUT_OFF),
+    Condition("faces_noise3", "cut off at the faces, noise × 3", {"noise": 3.0}, cropped=_CUT_OFF),
+    Condition("faces_proteasome", "cut off at the faces, proteasomes", picked=(PROTEASOME,), cropped=_CUT_OFF),
+    Condition("faces_false", "cut off at the faces, 30 % false picks", cropped=_CUT_OFF, false_picks=0.3),
     Condition("few1", "one pick", few=1),
     Condition("few5", "five picks", few=5),
     Condition("few20", "twenty picks", few=20),

@@ -4,10 +4,12 @@
         [--null noise | places] [--first 0] [--seeds 20] [--set search=1000 ...] [--json FILE]
 
 Conditions, DIR and FOLDER are those of `benchmarks/conditions.py`: 70 ribosomes (4v4r, no symmetry) in a tomogram, and
-whatever the condition adds. Poses are compared with the true ones up to one common rotation. A row for each run: group
-and verdict; shares of the ribosomes within 20° and 5°, and their median error; how many are sure and wrong (expected
-below 10°, off by more than 20°); of the false picks, how many have a confidence above one half. A run that is in the
-file of --json already is not made again.
+whatever the condition adds. Poses are compared with the true ones up to one common rotation and the particle's own
+symmetry. A row for each run: group and verdict; shares of the particles within 20° and 5°, and their median error; how
+many are sure and wrong (expected below 10°, off by more than 20°); how many with a confidence above one half were
+found `MISPLACED` or farther off, up to one common offset; of the false picks, how many have a confidence above one
+half; and whether the map is said to be its own mirror image, beside the true map's correlation with its own at that
+detail. A run that is in the file of --json already is not made again.
 
 An expected error is a mean over right and wrong (`orientExpectedErrorDeg`), so it is compared in two parts: the error
 if right (`orientErrorIfRightDeg`) with the true one, rms, of those within 20° whose confidence is above one half; and
@@ -32,15 +34,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from conditions import CONDITIONS, Condition, Scene, scene
+from conditions import CONDITIONS, GROUPS, Condition, Scene, scene, template_of
+from scipy import fft
 
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.output import Discovery
 from napari_orient.engine.discovery.search import global_rotation
+from napari_orient.engine.discovery.structures import hand_note
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT
+from napari_orient.engine.model.grid import radial_frequencies
+from napari_orient.engine.model.map_symmetry import search_mirror_image
 from napari_orient.engine.parameters import DiscoveryOptions
-from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
+from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 _WRONG_DEG, _SURE_DEG = 20.0, 10.0
 NULLS = ("noise", "places")
@@ -48,6 +55,9 @@ AWAY = 300.0
 """Å from any particle in question at which `places` begin: the diameter."""
 MARGIN = 100.0
 """Å from the tomogram's edge."""
+MISPLACED = 30.0
+"""Å from where a particle is, from which its pose is another place's."""
+_OWN_MIRROR_NOTE = hand_note(1.0).split("(", maxsplit=1)[0]
 
 
 def measured(condition: Condition, given: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -57,11 +67,21 @@ def measured(condition: Condition, given: argparse.Namespace, seed: int) -> dict
     usual = DiscoveryOptions().to_record()
     chosen = {name: type(usual[name])(value) for name, value in (item.split("=", 1) for item in given.set)}
     options = DiscoveryOptions.of(**{**usual, "device": "cpu", "seed": seed, **chosen})
-    found = run(discover([(made.tomogram, made.picks.replace(rotations=None))], options))
+    row = {"condition": _label(condition.name, given.null), "seed": seed}
+    return {**row, **figures(made, options, given.templates, nothing=given.null is not None), **_seconds(began)}
+
+
+def _seconds(began: float) -> dict[str, float]:
+    return {"seconds": time.process_time() - began}
+
+
+def figures(made: Scene, options: DiscoveryOptions, templates: Path, *, nothing: bool = False) -> dict[str, Any]:
+    """What comes of a scene's picks; of ``nothing``, how many poses pass. Where it is refused, why."""
+    try:
+        found = run(discover([(made.tomogram, made.picks.replace(rotations=None))], options))
+    except InputError as error:
+        return {"refused": str(error)}
     return {
-        "condition": _label(condition.name, given.null),
-        "seed": seed,
-        "seconds": time.process_time() - began,
         "starts": found.starts,
         "verdict": found.grade,
         "group": " ".join(item.group.name for item in found.structures) or "-",
@@ -69,7 +89,7 @@ def measured(condition: Condition, given: argparse.Namespace, seed: int) -> dict
         "agreement": [item.verdict.agreement for item in found.structures],
         "kept": [item.verdict.kept for item in found.structures],
         "determined": [item.verdict.determined for item in found.structures],
-        **(scored(made, found) if given.null is None else _sure(found)),
+        **(_sure(found) if nothing else {**scored(made, found), **_hand(made, found, options, templates)}),
     }
 
 
@@ -106,13 +126,16 @@ def _sure(found: Discovery) -> dict[str, float]:
 def scored(made: Scene, found: Discovery) -> dict[str, float]:
     """How right the poses are, how honest their errors, and how many false picks pass."""
     true, particles = np.asarray(made.is_true), found.particles
+    group = symmetry(GROUPS.get(made.condition.picked[0], "C1"))
     rotations = particles.required_rotations()[true]
     truth = made.truth.required_rotations()[true[: len(made.truth)]]
-    error = angle_deg(rotations @ global_rotation(truth, rotations), truth)
+    own_frame = global_rotation(truth, rotations, group, near_deg=25.0 if len(group) == 1 else 12.0)
+    error = symmetric_angle_deg(rotations @ own_frame, truth, group)
     expected, confidence = np.asarray(particles.expected_error_deg), np.asarray(particles.confidence)
     right = error <= _WRONG_DEG
     answered = right & (confidence[true] > 0.5)
     if_right = np.asarray(particles.extra.get(ERROR_IF_RIGHT, expected), float)[true]
+    off = _off(rotations, particles.positions[true] - made.truth.positions[true[: len(made.truth)]], answered)
     return {
         "particles": int(true.sum()),
         "within_20": float(right.mean()),
@@ -121,6 +144,7 @@ def scored(made: Scene, found: Discovery) -> dict[str, float]:
         "sure": int((expected[true] < _SURE_DEG).sum()),
         "sure_and_wrong": int(((expected[true] < _SURE_DEG) & ~right).sum()),
         "right_but_unsure": int((right & (confidence[true] <= 0.5)).sum()),
+        "misplaced": int(((off >= MISPLACED) & (confidence[true] > 0.5)).sum()),
         "false": int((~true).sum()),
         "false_passed": int((confidence[~true] > 0.5).sum()),
         "wrong": int((~right).sum()),
@@ -130,12 +154,35 @@ def scored(made: Scene, found: Discovery) -> dict[str, float]:
     }
 
 
+def _off(rotations: np.ndarray, offsets: np.ndarray, answered: np.ndarray) -> np.ndarray:
+    """Å by which positions are off, (N,), beyond what all have in common in the particle's frame: the map's origin."""
+    if not answered.any():
+        return np.zeros(len(offsets))
+    in_frame = np.einsum("nji,nj->ni", rotations, offsets)
+    return np.linalg.norm(in_frame - np.median(in_frame[answered], axis=0), axis=1)
+
+
+def _hand(made: Scene, found: Discovery, options: DiscoveryOptions, templates: Path) -> dict[str, Any]:
+    """Whether the map is said to be its own mirror image, and how well the true one correlates with its own."""
+    if not found.structures:
+        return {}
+    best, true = found.structures[0], template_of(templates, made.condition.picked[0])
+    size = true.voxel_size
+    passed = radial_frequencies(len(true.density), size) < 1 / best.average.fsc.resolution(0.143)
+    density = fft.ifftn(fft.fftn(true.density) * passed).real.astype(np.float32)
+    correlation = run(search_mirror_image(density, size, halves=(density, density), radius=options.radius))
+    claimed = any(note.startswith(_OWN_MIRROR_NOTE) for note in best.symmetry_notes)
+    return {"own_mirror": claimed, "true_mirror": correlation}
+
+
 def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.square(values).mean()))
 
 
 def words(row: dict[str, Any]) -> str:
     """A row in a line."""
+    if "refused" in row:
+        return f"{row['condition']} seed {row['seed']}: refused: {row['refused']}"
     if "passed" in row:
         shares = ", ".join(f"{name} {value:.0%}" for name in ("agreement", "kept", "determined") for value in row[name])
         return (
@@ -146,9 +193,11 @@ def words(row: dict[str, Any]) -> str:
         f"{row['condition']} seed {row['seed']}: {row['group']}, {row['verdict']}, {row['starts']} starts, "
         f"{row['seconds']:.0f} s; ≤ 20° {row['within_20']:.1%}, ≤ 5° {row['within_5']:.1%}, median "
         f"{row['median_deg']:.2f}°; sure {row['sure']} of {row['particles']}, of these wrong {row['sure_and_wrong']}; "
-        f"wrong {row['wrong']}, left open {row['left_open']:.1f}; right but unsure {row['right_but_unsure']}; false "
-        f"picks passed {row['false_passed']} of {row['false']}; expected ÷ true {row['expected_over_true']:.2f}, if "
+        f"wrong {row['wrong']}, left open {row['left_open']:.1f}; right but unsure {row['right_but_unsure']}; "
+        f"misplaced {row['misplaced']}; false picks passed {row['false_passed']} of "
+        f"{row['false']}; expected ÷ true {row['expected_over_true']:.2f}, if "
         f"right {row['if_right_over_true']:.2f}"
+        + (f"; own mirror image {row['own_mirror']}, truly {row['true_mirror']:.2f}" if "own_mirror" in row else "")
     )
 
 

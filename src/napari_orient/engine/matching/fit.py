@@ -28,6 +28,7 @@ from torch import Tensor
 
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
+from napari_orient.engine.model.missing import MissingVoxels
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.representations import rotvec_to_matrix
 
@@ -38,7 +39,7 @@ STEP_VOXELS = 1.5
 _TRIED_GAIN = 0.1
 """Nats that a step must be predicted to gain to be tried. One that gains less, up to 0.45 standard deviations of the
 pose, is taken as the quadratic model has it, the last: what it leaves is a hundredth of what it gained."""
-_MODE_NATS = 15.0
+MODE_NATS = 15.0
 """Nats by which a mode may be worse than the best, in the coarser model that ranks it, and still be refitted. Of 40
 real ribosomes 3 are off by more than 20° and expect less; without refitted modes it is 6."""
 _ABANDONED_NATS = 30.0
@@ -173,6 +174,7 @@ def fit_at(
     shifts: Tensor,
     *,
     prior: RotationPrior | None = None,
+    missing: MissingVoxels | None = None,
 ) -> Fit:
     """The fit in given poses, no step taken.
 
@@ -182,10 +184,15 @@ def fit_at(
     rotations : (N, 3, 3).
     shifts : (N, 3) Å from the centre that the patches were observed about.
     prior : of the N rotations; None is flat.
+    missing : voxels of the N patches that lie beyond the tomogram; None where none does.
     """
     most = _rows_in_cache(len(model.frequency), observed.device)
-    parts = zip(*(values.split(most) for values in (observed, rotations, shifts)), strict=True)
-    gram = torch.cat([_gram(design_matrix(reference, model, *part)) for part in parts])
+    rows = torch.arange(len(observed), device=observed.device).split(most)
+    parts = [design_matrix(reference, model, observed[some], rotations[some], shifts[some]) for some in rows]
+    if missing is not None:
+        each = zip(parts, rows, strict=True)
+        parts = [_without_missing(part, model, shifts[some], missing.take(some)) for part, some in each]
+    gram = torch.cat([_gram(part) for part in parts])
     return Fit(rotations, shifts, gram) if prior is None else Fit(rotations, shifts, gram, prior.terms(rotations))
 
 
@@ -216,6 +223,17 @@ def design_matrix(
     return rows.flatten(2)
 
 
+def _without_missing(design: Tensor, model: ForwardModel, shifts: Tensor, missing: MissingVoxels) -> Tensor:
+    """The design matrix (N, 8, 2 M), about the patch's centre, without what of m and its derivatives is missing."""
+    rows = design.unflatten(2, (2, -1))
+    back = torch.empty_like(rows)
+    for number in range(rows.shape[1]):
+        phased(rows[:, number], -shifts @ (2 * torch.pi * model.frequency.T), out=back[:, number])
+    # The last row is the patch, which is 0 there.
+    back[:, :7] = missing.removed(model, back[:, :7])
+    return back.flatten(2)
+
+
 def fit_poses(
     reference: Reference,
     model: ForwardModel,
@@ -226,10 +244,11 @@ def fit_poses(
     steps: int,
     prior: RotationPrior | None = None,
     owner: Tensor | None = None,
+    missing: MissingVoxels | None = None,
 ) -> Fit:
     """The fits nearest to given starts, by `gauss_newton`."""
-    start = fit_at(reference, model, observed, rotations, shifts, prior=prior)
-    return gauss_newton(reference, model, observed, start, steps=steps, prior=prior, owner=owner)
+    start = fit_at(reference, model, observed, rotations, shifts, prior=prior, missing=missing)
+    return gauss_newton(reference, model, observed, start, steps=steps, prior=prior, owner=owner, missing=missing)
 
 
 def gauss_newton(
@@ -241,6 +260,7 @@ def gauss_newton(
     steps: int,
     prior: RotationPrior | None = None,
     owner: Tensor | None = None,
+    missing: MissingVoxels | None = None,
 ) -> Fit:
     """The local maximum of the posterior near a fit: damped Gauss-Newton steps, kept only where the match improves.
 
@@ -251,6 +271,7 @@ def gauss_newton(
         quadratic model stays that of the pose before it.
     owner : (N,) the particle that each is a fit of: one far worse than the particle's best goes no farther. None takes
         all as far as they go.
+    missing : as in `fit_at`.
     """
     damping = torch.full_like(fit.score, _FIRST_DAMPING)
     for number in range(steps + 1):
@@ -267,7 +288,8 @@ def gauss_newton(
         last, part, step = (fit, observed, step) if every else (fit.take(rows), observed[rows], step[rows])
         rotations = last.rotations @ rotvec_to_matrix(step[:, :3])
         own = prior if prior is None or every else prior.take(rows)
-        trial = fit_at(reference, model, part, rotations, last.shifts + step[:, 3:], prior=own)
+        shifts, lost = last.shifts + step[:, 3:], missing if missing is None or every else missing.take(rows)
+        trial = fit_at(reference, model, part, rotations, shifts, prior=own, missing=lost)
         better = trial.log_posterior > last.log_posterior
         hit = better.nonzero().squeeze(1)
         fit = trial if len(hit) == len(observed) else fit.with_rows(rows[hit], trial.take(hit))
@@ -307,7 +329,7 @@ def fit_modes(
     observed : (N, 2, M) patches about the place of the best.
     """
     gain = torch.stack([fit.log_posterior for fit in fits], dim=1)
-    near = gain >= gain[:, :1] - _MODE_NATS
+    near = gain >= gain[:, :1] - MODE_NATS
     row, mode = (near if distinct is None else near & distinct).nonzero(as_tuple=True)
     starts = concatenate_fits(fits).take(mode * len(gain) + row)
     observed = observe(row, mode)

@@ -77,9 +77,7 @@ class ForwardModel:
         patches : (N, n, n, n), as large as the window or larger.
         voxels : (N, 3) whole voxels xyz from the patch's centre to the point to observe about; None is the centre.
         """
-        side, reach = self.window.shape[-1], int(self.indices.abs().max())
-        place = ((self.indices[:, 2] + reach) * (2 * reach + 1) + self.indices[:, 1] + reach) * (reach + 1)
-        place = place + self.indices[:, 0]
+        side, (reach, place) = self.window.shape[-1], self._places
         observed = patches.new_empty(len(patches), 2, len(place))
         most = max(1, _CACHED_VOXELS // side**3) if patches.device.type == "cpu" else max(1, len(patches))
         for first in range(0, len(patches), most):
@@ -88,6 +86,26 @@ class ForwardModel:
             whitened = _spectrum(cubes, reach, self.box).flatten(1)[:, place] * self.whitening
             observed[rows] = torch.view_as_real(whitened).movedim(-1, 1)
         return observed
+
+    def transformed(self, cubes: Tensor) -> Tensor:
+        """Whitened coefficients (N, M, 2) of densities (N, n, n, n) as large as the window, as they are."""
+        reach, place = self._places
+        return torch.view_as_real(_spectrum(cubes, reach, self.box).flatten(1)[:, place] * self.whitening)
+
+    def rendered(self, values: Tensor) -> Tensor:
+        """Densities (N, n, n, n), as large as the window, whose whitened coefficients are values (N, M), complex."""
+        reach, place = self._places
+        lines = 2 * reach + 1
+        spectrum = values.new_zeros(len(values), lines * lines * (reach + 1))
+        spectrum[:, place] = values / self.whitening
+        return _density(spectrum.view(-1, lines, lines, reach + 1), self.window.shape[-1], self.box)
+
+    @property
+    def _places(self) -> tuple[int, Tensor]:
+        """Steps that the coefficients reach to, and where each is among all of a half-spectrum so far, (M,)."""
+        reach = int(self.indices.abs().max())
+        place = ((self.indices[:, 2] + reach) * (2 * reach + 1) + self.indices[:, 1] + reach) * (reach + 1)
+        return reach, place + self.indices[:, 0]
 
     def within(self, resolution: float) -> ForwardModel:
         """The same model low-passed: only the coefficients up to a resolution in Å."""
@@ -170,6 +188,19 @@ def _spectrum(cubes: Tensor, reach: int, box: int) -> Tensor:
     along_y = (wave @ along_x).flatten(2)
     spectrum: Tensor = (wave @ along_y).unflatten(-1, (2 * reach + 1, reach + 1))
     return spectrum
+
+
+def _density(spectrum: Tensor, side: int, box: int) -> Tensor:
+    """Cubes (N, side, side, side) of a half-spectrum (N, kz, ky, kx), one of each pair of Friedel mates: the inverse of
+    `_spectrum` for densities that it holds.
+    """
+    wave, half = _waves(side, spectrum.shape[-1] - 1, box, spectrum.device)
+    back = wave.conj().T
+    along_z = (back @ spectrum.flatten(2)).unflatten(-1, spectrum.shape[2:])
+    along_y = torch.view_as_real(back @ along_z).flatten(-2)
+    # Of both mates together: twice the real part of the product with the conjugate wave.
+    density: Tensor = along_y @ half.T * (2 / box**3)
+    return density
 
 
 @lru_cache(maxsize=32)

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from napari_orient.engine.detection import DetectionModel
 from napari_orient.engine.gold_beads import GoldBeads
-from napari_orient.engine.matching.fit import Fit, fit_modes
+from napari_orient.engine.matching.fit import MODE_NATS, Fit, fit_modes, fit_poses, rank_fits
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import MatchedFilterSearch
 from napari_orient.engine.model.forward import ForwardModel
+from napari_orient.engine.model.missing import MissingVoxels
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import RefinementOptions
@@ -44,6 +45,11 @@ at a low score: at two places a search may miss a particle that its other places
 _FAST_STARTS = 2
 """Starts of a fast prediction. With one, 95.5 instead of 97.5 % of PolNet's proteasomes lie within 20°, and expected
 errors are 0.88 instead of 1.05 of the true ones; three change nothing more."""
+_LEAST_MISSING = 0.03
+"""Share of the window's power beyond the tomogram from which a particle is fitted to what is inside. Less moves a
+pose by a small part of its error; chosen."""
+_TRUNCATED_STEPS = 6
+"""Gauss-Newton steps of these fits, which begin where nothing beyond the tomogram was taken for 0; chosen."""
 
 _TYPICAL_CALIBRATION = FitCalibration(TYPICAL_LIKELIHOOD_SCALE)
 """Of a finder until its tomogram's own is estimated."""
@@ -134,6 +140,7 @@ class PoseFinder:
         at: Tensor | None = None,
         prior: RotationPrior | None = None,
         noise: Tensor | None = None,
+        bounds: Tensor | None = None,
     ) -> Poses:
         """Poses of patches (N, n, n, n), on the CPU: searched, fitted, and the posterior mean taken.
 
@@ -145,9 +152,11 @@ class PoseFinder:
         prior : of the N rotations; None is flat.
         noise : (N,) power of each patch's noise over the tomogram's, as in other poses that these are compared with;
             None estimates it.
+        bounds : (N, 2, 3) the first and the last voxel xyz inside the tomogram, from each patch's centre; None where
+            all is inside.
         """
         tempered = None if prior is None else prior.tempered(self.calibration.likelihood_scale)
-        known = _Known(initial, at, tempered, noise)
+        known = _Known(initial, at, tempered, noise, bounds)
 
         def find(rows: slice) -> Poses:
             return self._batch(patches[rows], known.take(rows))
@@ -158,9 +167,9 @@ class PoseFinder:
     def _batch(self, patches: Tensor, known: _Known) -> Poses:
         poses = self._searched(patches, known, wide=self.low_snr)
         rows = (self._p_found(poses) < _SURE).nonzero().squeeze(1)
-        if self.low_snr or self.fast or len(rows) == 0:
-            return poses
-        return poses.with_rows(rows, self._searched(patches[rows], known.take(rows), wide=True))
+        if not (self.low_snr or self.fast or len(rows) == 0):
+            poses = poses.with_rows(rows, self._searched(patches[rows], known.take(rows), wide=True))
+        return poses if known.bounds is None else self._truncated(patches, known, known.bounds, poses)
 
     def _p_found(self, poses: Poses) -> Tensor:
         """Probability that a search found the particle, and in the right mode, (N,)."""
@@ -193,8 +202,8 @@ class PoseFinder:
                 prior=known.prior,
             )
             centres, place = centres[each[:, None], modes], found.place[each, modes[:, 0]]
-        best, fitted_on = fits[0], self.search.model.select(self.search.informative) if self.fast else self.model
-        noise = noise_level(best, fitted_on) if known.noise is None else known.noise
+        best = fits[0]
+        noise = noise_level(best, self._fitted_on) if known.noise is None else known.noise
         fits = [fit.in_noise(noise) for fit in fits]
         origins = centres * self.full_model.voxel_size
         if observed is None:
@@ -207,6 +216,55 @@ class PoseFinder:
             misfit = self._misfit(self.overdispersion, best, found.observed, (each, place))
             poses = poses.overdispersed(misfit / noise)
         return poses.shifted(origins[:, 0])
+
+    def _truncated(self, patches: Tensor, known: _Known, bounds: Tensor, poses: Poses) -> Poses:
+        """The poses, those whose particles reach beyond the tomogram fitted to what is inside.
+
+        Each of their modes is fitted anew: one that puts density where nothing is known loses nothing by it.
+        """
+        model = self._fitted_on
+        at = (poses.shifts / model.voxel_size).round().long()
+        rows = (MissingVoxels.of(model, bounds, at).share > _LEAST_MISSING).nonzero().squeeze(1)
+        if len(rows) == 0:
+            return poses
+        own, known, bounds, patches = poses.take(rows), known.take(rows), bounds[rows], patches[rows]
+        weights = own.mode_log_weights
+        row, mode = (weights >= weights[:, :1] - MODE_NATS).nonzero(as_tuple=True)
+        shifts = own.mode_shifts[row, mode]
+        at = (shifts / model.voxel_size).round().long()
+        observed, missing = model.observe(patches[row], at), MissingVoxels.of(model, bounds[row], at)
+        prior = None if known.prior is None else known.prior.take(row)
+        origin = at * model.voxel_size
+        fit = fit_poses(
+            self.search.reference if self.fast else self.reference,
+            model,
+            observed,
+            rotations=own.mode_rotations[row, mode],
+            shifts=shifts - origin,
+            steps=_TRUNCATED_STEPS,
+            prior=prior,
+            missing=missing,
+        )
+        # As many as there were, less the one that a scan may fill.
+        ranked = rank_fits(fit.log_posterior, row, max(weights.shape[1] - int(not self.fast), 1))
+        first = ranked[:, 0]
+        noise = noise_level(fit, model, missing=missing.share)[first] if known.noise is None else known.noise
+        fits = [fit.take(column).in_noise(noise) for column in ranked.unbind(1)]
+        origins = origin[ranked].to(shifts)
+        if self.fast:
+            found = summarise_modes(fits, self.group, self.calibration, origins=origins)
+        else:
+            observation = Observation(self.reference, model, observed[first], known.prior, noise, missing.take(first))
+            found = posterior_mean(fits, observation, self.group, self.calibration, origins=origins)
+        found = found.in_noise(noise)
+        if self.overdispersion is not None:
+            found = found.overdispersed(torch.full_like(noise, self.overdispersion.mean))
+        return poses.with_rows(rows, found.shifted(origins[:, 0]))
+
+    @property
+    def _fitted_on(self) -> ForwardModel:
+        """The forward model with the coefficients of the last fits."""
+        return self.search.model.select(self.search.informative) if self.fast else self.model
 
     def _misfit(
         self, overdispersion: Overdispersion, best: Fit, observed: Tensor, where: tuple[Tensor, Tensor]
@@ -232,8 +290,11 @@ class _Known:
     at: Tensor | None
     prior: RotationPrior | None
     noise: Tensor | None
+    bounds: Tensor | None
 
     def take(self, rows: Tensor | slice) -> _Known:
         """The same of these patches."""
-        initial, at, noise = (None if given is None else given[rows] for given in (self.initial, self.at, self.noise))
-        return _Known(initial, at, None if self.prior is None else self.prior.take(rows), noise)
+        initial, at, noise, bounds = (
+            None if given is None else given[rows] for given in (self.initial, self.at, self.noise, self.bounds)
+        )
+        return _Known(initial, at, None if self.prior is None else self.prior.take(rows), noise, bounds)

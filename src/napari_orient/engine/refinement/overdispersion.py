@@ -165,15 +165,16 @@ def _without_absorbed(inner: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return left, along[..., 7] - (absorbed @ own[:, :7, 7:])[..., 0]
 
 
-def noise_level(fit: Fit, model: ForwardModel) -> Tensor:
+def noise_level(fit: Fit, model: ForwardModel, *, missing: Tensor | float = 0.0) -> Tensor:
     """Mean power n of each fit's residual over that of the tomogram's noise, (N,).
 
     Parameters
     ----------
     fit : of patches through the model.
+    missing : (N,) share of the window's power that lies beyond the tomogram, where no noise is.
     """
     residual = fit.gram[:, 7, 7] - fit.score.square()
-    level = residual / (2 * len(model.frequency) * model.window_power)
+    level = residual / (2 * len(model.frequency) * model.window_power * (1 - missing))
     return level.clamp(*_NOISE_LEVELS)
 
 

@@ -30,6 +30,7 @@ from torch import Tensor
 from napari_orient.engine.matching.fit import STEP_DEG, STEP_VOXELS, Fit, concatenate_fits, fit_at
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
+from napari_orient.engine.model.missing import MissingVoxels
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.representations import matrix_to_rotvec, rotvec_to_matrix
 from napari_orient.engine.symmetry import Symmetry
@@ -283,6 +284,7 @@ class Observation:
     Parameters
     ----------
     noise : (N,) power of each patch's noise over the model's; None is 1.
+    missing : voxels that lie beyond the tomogram; None where none does.
     """
 
     reference: Reference
@@ -290,16 +292,19 @@ class Observation:
     observed: Tensor
     prior: RotationPrior | None = None
     noise: Tensor | None = None
+    missing: MissingVoxels | None = None
 
     def take(self, rows: Tensor) -> Observation:
         """The observation of these patches."""
         prior = None if self.prior is None else self.prior.take(rows)
         noise = None if self.noise is None else self.noise[rows]
-        return Observation(self.reference, self.model, self.observed[rows], prior, noise)
+        missing = None if self.missing is None else self.missing.take(rows)
+        return Observation(self.reference, self.model, self.observed[rows], prior, noise, missing)
 
     def fit_at(self, rotations: Tensor, shifts: Tensor) -> Fit:
         """The fit in given poses (N, 3, 3) and (N, 3), no step taken."""
-        fit = fit_at(self.reference, self.model, self.observed, rotations, shifts, prior=self.prior)
+        prior, missing = self.prior, self.missing
+        fit = fit_at(self.reference, self.model, self.observed, rotations, shifts, prior=prior, missing=missing)
         return fit if self.noise is None else fit.in_noise(self.noise)
 
 

@@ -49,7 +49,6 @@ from napari_orient.engine.refinement.uncertainty import (
     occluded_share,
     particle_side,
     truncated_share,
-    truncation_error_deg,
     unknown_poses,
 )
 from napari_orient.engine.refinement.variability import Variability, estimate_variability
@@ -367,8 +366,17 @@ def _find(
     at = None if offset is None else ((offset - to_picks) / tomogram.voxel_size).round().to(patches.device)
     prior = list_prior(particles, finder.options.prior, finder.group, device=patches.device)
     noise = None if noise is None else noise.to(patches.device)
-    found = finder.find(patches, _initial(finder, particles), at=at, prior=prior, noise=noise)
+    bounds = _bounds(tomogram, particles, side=patches.shape[-1])
+    found = finder.find(patches, _initial(finder, particles), at=at, prior=prior, noise=noise, bounds=bounds)
     return found.shifted(to_picks)
+
+
+def _bounds(tomogram: Tomogram, particles: Particles, *, side: int) -> torch.Tensor | None:
+    """First and last voxel inside the tomogram, xyz from the patches' centres, (N, 2, 3); None where all of them is."""
+    centre = nearest_voxel(particles.positions, tomogram.voxel_size) / tomogram.voxel_size
+    bounds = np.stack([-centre, np.asarray(tomogram.extent.size) - 1 - centre], axis=1).round().astype(int)
+    inside = (bounds[:, 0] <= -(side // 2)).all() and (bounds[:, 1] >= side - side // 2 - 1).all()
+    return None if inside else torch.from_numpy(bounds)
 
 
 def _initial(finder: PoseFinder, particles: Particles) -> torch.Tensor | None:
@@ -438,7 +446,6 @@ def _result(
     found = particles.positions + poses.shifts.numpy()
     truncated = truncated_share(found, tomogram.extent, finder.reference.radius)
     occluded = occluded_share(finder.outliers, finder.reference, tomogram, found)
-    poses = poses.with_added_error(torch.from_numpy(truncation_error_deg(truncated)))
     max_shift = finder.options.search.max_shift
     unknown = unknown_poses(poses, finder.reference, max_shift=max_shift, truncated=truncated, occluded=occluded)
     p_false = torch.where(torch.from_numpy(unknown.rows), 1.0, finder.p_false(poses, log_odds=log_odds))

@@ -1,4 +1,4 @@
-"""Calibration of the expected error: likelihood scale and optimism of a tomogram's model; truncated and unknown poses.
+"""Calibration of the expected error: likelihood scale and optimism of a tomogram's model; unknown poses.
 
 **Likelihood scale.** The Cramér-Rao bound H⁻¹ is right where the noise is stationary and as strong as its spectrum
 says. It is measured all over a patch, though, and holds neighbours, which keep out of where the particle itself is:
@@ -21,11 +21,9 @@ parameters the log-likelihood of such a particle is greater by p / N there, in t
 took no part in (Akaike 1973; Efron 2004, J. Am. Stat. Assoc. 99:619); in its other poses it is not. For ten particles
 that is more than a nat, for a hundred next to nothing.
 
-**Truncation.** Of a particle that reaches beyond the tomogram the fit takes the rest for empty; the error grows with
-the share of its volume that is cut off.
-
-**Unknown poses.** Some poses are no answer, whatever they score: at the tomogram's edge, on outliers of density, far
-from the pick. Their probability of being right is that of a random pose, and the list says why.
+**Unknown poses.** Some poses are no answer, whatever they score: of particles of which next to nothing is inside the
+tomogram, on outliers of density, far from the pick. Their probability of being right is that of a random pose, and the
+list says why.
 """
 
 from __future__ import annotations
@@ -69,10 +67,11 @@ _MOST_EXCESS = 100.0
 _MODEL_PARAMETERS = 16.0
 """p, effective parameters of a tomogram's model. Of six simulated series of ten ribosomes, scores of 6 to 9, 24 of 60
 poses are wrong; probabilities leave 13.7 open with p = 0, 27.6 with 20, 37.9 with 40 (log-loss 0.68, 0.57, 0.82)."""
-_MOST_LACKING = 0.25
-"""Share of a particle's volume outside the tomogram, or on outliers, above which its pose is unknown; chosen."""
-_ERROR_OF_TRUNCATION_DEG = 24.0
-"""Degrees of error per share outside. Measured on one simulated molecule cut off at its sides, shares up to 0.25."""
+_MOST_OUTSIDE = 0.5
+"""Share of a particle's volume outside the tomogram above which its pose is unknown: up to there, with the centre on a
+face, expected errors were measured."""
+_MOST_OCCLUDED = 0.25
+"""Share of a particle's volume on outliers above which its pose is unknown; chosen."""
 
 
 @torch.no_grad()
@@ -192,11 +191,6 @@ def truncated_share(positions: FloatArray, extent: Extent, radius: float) -> Flo
     return share
 
 
-def truncation_error_deg(share: FloatArray) -> FloatArray:
-    """Root-mean-square error of the rotation, degrees, that truncated shares (N,) add to what the noise leaves."""
-    return _ERROR_OF_TRUNCATION_DEG * share
-
-
 # --- unknown poses ----------------------------------------------------------------------------------------------------
 
 _SHIFT_SLACK = 10.0
@@ -247,12 +241,12 @@ def unknown_poses(
     """
     found = {
         "outside the tomogram": (
-            truncated > _MOST_LACKING,
-            "{} more than a quarter outside the tomogram",
+            truncated > _MOST_OUTSIDE,
+            "{} more than half outside the tomogram",
             "",
         ),
         "gold or another outlier": (
-            occluded > _MOST_LACKING,
+            occluded > _MOST_OCCLUDED,
             "{} on gold or another outlier of density",
             "",
         ),
