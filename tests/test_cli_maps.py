@@ -6,9 +6,11 @@ import re
 import numpy as np
 import pytest
 
+import napari_orient as no
 from engine.phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.cli import main
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
+from napari_orient.engine.map_resolution import BALL_RADIUS, ball_mask
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.rotations import angle_deg
 
@@ -270,3 +272,30 @@ def test_a_list_is_written_in_relions_frame_and_expanded(lab, tmp_path, capsys):
     assert len(every) == 4 * len(truth)
     z = every.required_rotations()[::4, :, 2]
     np.testing.assert_allclose(z, truth.required_rotations() @ np.ones(3) / np.sqrt(3), atol=1e-4)
+
+
+def test_the_resolution_of_an_average_is_measured_in_the_mask_of_a_file_on_whatever_voxels(lab, tmp_path, capsys):
+    words = ["average", lab / "tomo.mrc", lab / "truth.star", "--output", tmp_path / "map.mrc", "--side", "24"]
+
+    def curve(*more: object) -> list[str]:
+        assert main([str(word) for word in [*words, *more]]) == 0
+        with (tmp_path / "map_fsc.csv").open(encoding="utf-8") as stream:
+            return [row["fsc_masked"] for row in csv.DictReader(stream)]
+
+    ball = ball_mask(24, VOXEL_SIZE, None)
+    write_tomogram(tmp_path / "ball.mrc", ball, voxel_size=VOXEL_SIZE)
+    made = curve()
+    assert curve("--mask", tmp_path / "ball.mrc") == made
+    finer = ball_mask(64, VOXEL_SIZE / 2, BALL_RADIUS * 24 * VOXEL_SIZE)
+    write_tomogram(tmp_path / "finer.mrc", finer, voxel_size=VOXEL_SIZE / 2)
+    np.testing.assert_allclose(
+        np.array(curve("--mask", tmp_path / "finer.mrc"), float), np.array(made, float), atol=0.02
+    )
+    by_python = no.average(lab / "tomo.mrc", lab / "truth.star", side=24, mask=tmp_path / "ball.mrc")
+    np.testing.assert_allclose(by_python.mask, ball, atol=1e-6)
+    capsys.readouterr()
+    assert "expected ball, map, or the file of a mask" in refused([*words, "--mask", tmp_path / "none.mrc"], capsys)
+    write_tomogram(tmp_path / "empty.mrc", ball * 0, voxel_size=VOXEL_SIZE)
+    assert "0 or less everywhere" in refused([*words, "--mask", tmp_path / "empty.mrc"], capsys)
+    write_tomogram(tmp_path / "slab.mrc", ball[:12], voxel_size=VOXEL_SIZE)
+    assert "cubic box" in refused([*words, "--mask", tmp_path / "slab.mrc"], capsys)

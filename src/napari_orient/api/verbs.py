@@ -47,6 +47,7 @@ from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import Value
 from napari_orient.engine.outputs import given_path, planned_outputs
 from napari_orient.engine.parameters import (
+    MASKS,
     TRAINABLE,
     AveragingOptions,
     DiscoveryOptions,
@@ -345,6 +346,7 @@ def average(
     remove_duplicates: bool = False,
     scheduler: SchedulerLike = "",
     options: AveragingOptions | None = None,
+    mask: Path | str | None = None,
     progress: Progress = None,
     **settings: Value,
 ) -> averaging.Average:
@@ -361,20 +363,28 @@ def average(
     remove_duplicates : of particles that lie nearer than ``min_distance`` average the one of best score alone.
     scheduler : where several tomograms are worked on, as in `predict`; the average is the same to the bit.
     options, settings : of `AveragingOptions`, such as ``side=48``.
+    mask : what the FSC is measured in: ``"ball"``, ``"map"``, or the path of a soft mask, 0 to 1, about the map's
+        origin, such as RELION's ``mask.mrc``; None for that of the options.
     progress : None, True, or a function that is called with every step.
 
     Raises
     ------
     InputError
-        If there are fewer than two particles, they have no rotations, half lie outside, or an option does not fit.
+        If there are fewer than two particles, they have no rotations, half lie outside, or an option or the mask does
+        not fit.
     """
+    made = mask is None or mask in MASKS
+    if mask is not None and made:
+        settings = {**settings, "mask": str(mask)}
     chosen = options_of(AveragingOptions, options, settings)
     group = None if symmetry == AUTO else symmetry_of(symmetry)
     pairs = pairs_of(data, picks, kind=kind)
     if remove_duplicates and pairs:
         near = averaging.duplicate_distance(chosen, pairs[0][0].voxel_size)
         pairs = [(tomogram, without_duplicates(particles, near)) for tomogram, particles in pairs]
-    stream = averaging.average(pairs, group=group, options=chosen, scheduler=_scheduler_of(scheduler))
+    stream = averaging.average(
+        pairs, group=group, options=chosen, scheduler=_scheduler_of(scheduler), mask=None if made else given_path(mask)
+    )
     return answer_of(stream, progress, title="Averaging")
 
 

@@ -33,9 +33,10 @@ from napari_orient.cli.projects import (
     read_tomograms,
     show_inputs,
 )
+from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.outputs import Place
-from napari_orient.engine.parameters import AveragingOptions
+from napari_orient.engine.parameters import MASKS, AveragingOptions
 from napari_orient.engine.particles import Labelled, concatenate, in_list_order
 from napari_orient.engine.projects.distribution import SchedulerOptions
 from napari_orient.engine.symmetry import AUTO, symmetry
@@ -75,7 +76,14 @@ def declare(parser: Parser) -> None:
     add_report(parser)
     add_dry_run(parser)
     add_volumes(parser)
-    add_options(parser, AveragingOptions, title="averaging")
+    parser.add_argument(
+        "--mask",
+        default=MASKS[0],
+        metavar="ball|map|FILE",
+        help="what the FSC is measured in: a soft ball, a soft mask about the map itself, or that of a file, 0 to 1 "
+        f"about the map's origin, such as RELION's mask.mrc [default {MASKS[0]}]",
+    )
+    add_options(parser, AveragingOptions, title="averaging", leave_out={"mask"})
     add_options(parser, SchedulerOptions, title="many tomograms")
 
 
@@ -93,7 +101,8 @@ def perform(arguments: Namespace) -> int | None:
     """Read, average, write the maps and the curve."""
     from napari_orient.engine.averaging import average, average_in_relion_frame, duplicate_distance
 
-    options, scheduler = options_from(arguments, AveragingOptions()), options_from(arguments, SchedulerOptions())
+    options, mask = _options(arguments)
+    scheduler = options_from(arguments, SchedulerOptions())
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
     project = read_tomograms(arguments)
     pairs = project.pairs
@@ -105,9 +114,10 @@ def perform(arguments: Namespace) -> int | None:
         near = duplicate_distance(options, pairs[0][0].voxel_size)
         pairs = [(tomogram, checked_duplicates(particles, near, remove=True)) for tomogram, particles in pairs]
     if arguments.symmetry_frame == FRAMES[0]:
-        found = follow(average(pairs, group=group, options=options, scheduler=scheduler))
+        found = follow(average(pairs, group=group, options=options, scheduler=scheduler, mask=mask))
     else:
-        found, pairs = follow(average_in_relion_frame(pairs, group=group, options=options, scheduler=scheduler))
+        stream = average_in_relion_frame(pairs, group=group, options=options, scheduler=scheduler, mask=mask)
+        found, pairs = follow(stream)
 
     print(
         f"{_written(found, pairs, arguments)}: {found.count} particles, {found.group.name}, "
@@ -124,6 +134,17 @@ def perform(arguments: Namespace) -> int | None:
         group=found.group,
     )
     return 1 if project.failed else None
+
+
+def _options(arguments: Namespace) -> tuple[AveragingOptions, Path | None]:
+    """How to average, and the file of the mask, if one is given."""
+    base = AveragingOptions()
+    if arguments.mask in MASKS:
+        return options_from(arguments, base), None
+    path = Path(arguments.mask)
+    if not path.is_file():
+        raise InputError(f"--mask {path}: no such file; expected {', '.join(MASKS)}, or the file of a mask.")
+    return options_from(Namespace(**{**vars(arguments), "mask": MASKS[0]}), base), path
 
 
 def _written(found: Average, pairs: Labelled, arguments: Namespace) -> Path:

@@ -24,7 +24,7 @@ from napari_orient.engine.duplicates import IntArray, half_sets
 from napari_orient.engine.environment import check_memory
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.frames import in_frame, relion_frame, relion_symmetry
-from napari_orient.engine.io import write_tomogram
+from napari_orient.engine.io import read_tomogram, write_tomogram
 from napari_orient.engine.map_resolution import (
     BALL_RADIUS,
     FSC,
@@ -39,6 +39,7 @@ from napari_orient.engine.model.grid import half_sphere, radial_frequencies, uni
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
+from napari_orient.engine.model.reference import resampled
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.outside import inside_only, rows_of_pairs_inside
 from napari_orient.engine.parameters import AveragingOptions
@@ -66,6 +67,9 @@ _DUPLICATE_SHARE = 0.25
 that two particles share adds up in a map only where their positions agree to about its resolution."""
 _SUMS_HELD = 6
 """Sums in memory at once: of both halves so far, those of one tomogram, and the two together."""
+_SAME_VOXELS = 0.01
+"""Share by which the voxel sizes of map and mask may differ and be one size; chosen: over half a box of 100 voxels that
+is half a voxel."""
 _DEFAULTS = AveragingOptions()
 _CPU = torch.device("cpu")
 _HERE = SchedulerOptions()
@@ -162,6 +166,7 @@ def average(
     device: torch.device = _CPU,
     scheduler: SchedulerOptions = _HERE,
     voxel_size: float | None = None,
+    mask: Path | str | None = None,
 ) -> Stream[Step, Average]:
     """The average of particles in their poses, and those of two halves of them.
 
@@ -176,11 +181,14 @@ def average(
     scheduler : where each tomogram's particles are added up; the sums of tomograms are added in the order of the list,
         so that the map is the same to the bit for any number of workers.
     voxel_size : Å of the maps; None for that of the first tomogram.
+    mask : file of a soft mask (0 to 1) that the FSC is measured in, about the map's origin; None for that of the
+        options.
 
     Raises
     ------
     InputError
-        If there are fewer than two particles, one has no rotation, or half of those of a tomogram lie outside it.
+        If there are fewer than two particles, one has no rotation, half of those of a tomogram lie outside it, or the
+        mask is none.
     """
     every = np.concatenate([np.zeros(0, bool), *rows_of_pairs_inside(labelled)])
     labelled, notes_outside = inside_only(labelled)
@@ -190,6 +198,7 @@ def average(
     for _, particles in labelled:
         particles.required_rotations()
     voxel_size = voxel_size or labelled[0][0].voxel_size
+    given = None if mask is None else mask_in_box(mask, options.side, voxel_size)
     what = f"an average of {options.side} voxels along each side"
     check_memory(_SUMS_HELD * Gridding.bytes_of(options.side), what, remedy="Take a smaller side.")
     near = duplicate_distance(options, voxel_size)
@@ -213,7 +222,7 @@ def average(
         for number in range(2):
             yield imposing
             halves[number] = halves[number].symmetrised(group, centre)
-    found = _average(halves, voxel_size, int((numbers > 0).sum()), group=group, options=options)
+    found = _average(halves, voxel_size, int((numbers > 0).sum()), group=group, options=options, mask=given)
     half_of_all = np.zeros(len(every), int)
     half_of_all[every] = numbers
     return replace(found, half_sets=half_of_all)
@@ -241,18 +250,20 @@ def average_in_relion_frame(
     group: Symmetry | None = C1,
     options: AveragingOptions = _DEFAULTS,
     scheduler: SchedulerOptions = _HERE,
+    mask: Path | str | None = None,
 ) -> Stream[Step, tuple[Average, Labelled]]:
     """The average with its group's axes where RELION expects them, and the particles posed in that frame.
 
     The axes meet in the box's centre. Arguments and errors are those of `average`, which is done twice: about the axes
-    that the map has, and about RELION's.
+    that the map has, and about RELION's; the mask is in the latter's frame.
     """
-    found = yield from average(labelled, group=group, options=options, scheduler=scheduler)
+    found = yield from average(labelled, group=group, options=options, scheduler=scheduler, mask=mask)
     if len(found.group) == 1:
         return found, labelled
     frame, centre = relion_frame(found.group), symmetry_centre(found.density, found.voxel_size, found.group)
     moved = [(tomogram, in_frame(particles, frame, centre)) for tomogram, particles in labelled]
-    again = yield from average(moved, group=relion_symmetry(found.group), options=options, scheduler=scheduler)
+    group = relion_symmetry(found.group)
+    again = yield from average(moved, group=group, options=options, scheduler=scheduler, mask=mask)
     return again, moved
 
 
@@ -347,13 +358,19 @@ def _sign(options: AveragingOptions) -> float:
 
 
 def _average(
-    halves: list[Gridding], voxel_size: float, count: int, *, group: Symmetry, options: AveragingOptions
+    halves: list[Gridding],
+    voxel_size: float,
+    count: int,
+    *,
+    group: Symmetry,
+    options: AveragingOptions,
+    mask: FloatArray | None,
 ) -> Average:
     sign = _sign(options)
     whole, first, second = (sign * part.density() for part in (halves[0] + halves[1], *halves))
-    if options.mask == "map":
+    if mask is None and options.mask == "map":
         mask = mask_about(first, second, voxel_size)
-    else:
+    elif mask is None:
         mask = ball_mask(options.side, voxel_size, options.radius)
     curve = fourier_shell_correlation(first * mask, second * mask, voxel_size)
     maps = [np.asarray(part, np.float32) for part in (whole, first, second)]
@@ -368,6 +385,28 @@ def _average(
         half_sets=np.zeros(0, int),
         mask=np.asarray(mask, np.float32),
     )
+
+
+def mask_in_box(path: Path | str, side: int, voxel_size: float) -> FloatArray:
+    """Soft mask of a file in the box of a map, (side, side, side), 0 to 1, on other voxels where it has others.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is no cube, or is 0 everywhere in the box.
+    """
+    read = read_tomogram(path, flag="its own header")
+    weights = np.array(read.density, np.float32)
+    if len(set(weights.shape)) > 1:
+        shape = " × ".join(map(str, weights.shape))
+        raise InputError(f"{path} has {shape} voxels; expected a mask in a cubic box about the particle.")
+    if len(weights) != side or abs(read.voxel_size / voxel_size - 1) > _SAME_VOXELS:
+        coarser = max(read.voxel_size, voxel_size)
+        weights = resampled(weights, read.voxel_size, side=side, to=voxel_size, resolution=2 * coarser)
+    mask: FloatArray = np.clip(weights, 0, 1)
+    if not (mask > 0).any():
+        raise InputError(f"{path} is 0 or less everywhere; expected a mask that is 1 about the particle.")
+    return mask
 
 
 def _batches(

@@ -336,6 +336,10 @@ class MixtureOptions(Options):
         return 2 * int(self.box / self.network_resolution) + 2
 
 
+MASKS = ("ball", "map")
+"""Masks that an average makes itself; any other word for one is a file."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AveragingOptions(Options):
     """How to average."""
@@ -346,9 +350,9 @@ class AveragingOptions(Options):
     )
     mask: str = option(
         "ball",
-        help="what the FSC is measured in: a soft ball, or a soft mask about the map itself, whose own share in the "
+        help="what the FSC is measured in: a soft ball, or a soft mask about the map itself; a mask's own share in the "
         "correlation is measured and taken off",
-        choices=("ball", "map"),
+        choices=MASKS,
     )
     contrast: str = option("dark", help="how particles stand out in the tomogram", choices=("dark", "bright"))
     weights: str = option(
