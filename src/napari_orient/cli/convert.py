@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,10 +42,10 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.io.dialects import writing_dialect
 from napari_orient.engine.io.dialects.relion_coordinates import ANY_SIZE, SizeUnknownError
-from napari_orient.engine.io.labelled import names_in_list
+from napari_orient.engine.io.tomograms import LEFT_OUT
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.outside import outside_words
-from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order, shortened
+from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order
 from napari_orient.progress import say
 
 if TYPE_CHECKING:
@@ -146,8 +145,8 @@ def _read(arguments: Namespace, dialect: Dialect) -> tuple[Tomogram | None, Part
         tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=arguments.voxel_size)
         named = tomogram and replace(tomogram, name=arguments.tomogram_name or tomogram.name)
         particles = _read_list(arguments, dialect, named)
-        if tomogram is not None:
-            _say_left_out(arguments.source, particles)
+        if any(note.startswith(LEFT_OUT) for note in particles.notes):
+            say("Note: --tomograms takes the folder of all tomograms.")
         return tomogram, particles, False
     if arguments.tomogram is not None:
         raise InputError("--tomogram and --tomograms were given; expected the tomogram of the list, or those of it.")
@@ -156,17 +155,6 @@ def _read(arguments: Namespace, dialect: Dialect) -> tuple[Tomogram | None, Part
     sizes = {tomogram.voxel_size for tomogram, _ in project.pairs}
     every = in_list_order(concatenate([particles for _, particles in project.pairs]))
     return (project.pairs[0][0] if len(sizes) == 1 else None), every, bool(project.failed)
-
-
-def _say_left_out(source: Path, particles: Particles) -> None:
-    """Say which tomograms of a list have no particles among those that are written."""
-    others: list[str] = []
-    if source.is_file():
-        # Some lists cannot be read without the tomogram, which is known of the one alone.
-        with suppress(InputError):
-            others = sorted({*names_in_list(source)} - {*particles.tomogram_names})
-    if others:
-        say(f"Note: Particles in {shortened(others)} are left out; --tomograms takes the folder of all tomograms.")
 
 
 def _read_list(arguments: Namespace, dialect: Dialect, tomogram: Tomogram | None) -> Particles:

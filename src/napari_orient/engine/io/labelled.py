@@ -19,7 +19,9 @@ from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polne
 from napari_orient.engine.io.dialects.relion_coordinates import ANY_SIZE
 from napari_orient.engine.io.particle_lists import read_list, read_particles
 from napari_orient.engine.io.tomograms import (
+    LEFT_OUT,
     ListMetadata,
+    left_out_note,
     match_tomogram,
     nearest_name,
     plain_name,
@@ -300,7 +302,9 @@ def _joined(
         if failed is None or len(found) < 2:
             raise
         return list(_one_by_one(path, found, metadata, failed))
-    left = _left_out(path, particles, [name for name in others if name not in (failed or {})])
+    unwanted = [name for name in others if name not in (failed or {})]
+    wanted = np.flatnonzero(~np.isin(np.asarray(particles.tomogram), unwanted))
+    left = left_out_note(np.asarray(particles.tomogram).tolist(), wanted, where=str(path)) if unwanted else ()
     particles = particles.replace(notes=(*particles.notes, *left))
     return [(tomogram, _own(particles, names, tomogram, rename=rename)) for tomogram, names in found]
 
@@ -308,16 +312,6 @@ def _joined(
 def _any_size(extent: Extent) -> Extent:
     """A size that stands for any, in the voxels of this one."""
     return Extent(ANY_SIZE.size, extent.voxel_size)
-
-
-def _left_out(path: Path, particles: Particles, others: Sequence[str]) -> tuple[str, ...]:
-    """A sentence on particles of tomograms that are not given; none where there are none."""
-    count = int(np.isin(np.asarray(particles.tomogram), others).sum()) if others else 0
-    if count == 0:
-        return ()
-    where = "a tomogram that is" if len(others) == 1 else f"{len(others)} tomograms that are"
-    what = "1 particle" if count == 1 else f"{count} particles"
-    return (f"Left out, for they are in {where} not given ({shortened(sorted(others))}): {what} of {path}.",)
 
 
 def _own(particles: Particles, names: Sequence[str], tomogram: Tomogram, *, rename: bool) -> Particles:
@@ -333,7 +327,9 @@ def _one_by_one(
     errors = []
     for tomogram, names in found:
         try:
-            yield tomogram, read_list(path, metadata.of(replace(tomogram, name=names[0]))).located_in(tomogram)
+            own = read_list(path, metadata.of(replace(tomogram, name=names[0]))).located_in(tomogram)
+            # The particles of the others are read in their turn.
+            yield tomogram, own.replace(notes=tuple(note for note in own.notes if not note.startswith(LEFT_OUT)))
         except InputError as error:
             errors.append(error)
             failed[tomogram.name] = str(error)

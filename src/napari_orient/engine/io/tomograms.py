@@ -539,6 +539,28 @@ def rows_of_tomogram(names: Sequence[str], tomogram: str, *, where: str) -> NDAr
     return np.flatnonzero([name in wanted for name in names])
 
 
+LEFT_OUT = "Left out, for they are in "
+"""What the sentence of `left_out_note` begins with."""
+
+
+def left_out_note(names: Sequence[str], rows: NDArray[np.intp], *, where: str) -> tuple[str, ...]:
+    """A sentence on particles of other tomograms than those of the chosen rows; none where there are none.
+
+    Parameters
+    ----------
+    names : the tomogram of each particle of the list.
+    where : the list's file.
+    """
+    kept = {names[row] for row in rows.tolist()}
+    count = sum(name not in kept for name in names)
+    if count == 0:
+        return ()
+    others = sorted(set(names) - kept)
+    which = "a tomogram that is" if len(others) == 1 else f"{len(others)} tomograms that are"
+    what = "1 particle" if count == 1 else f"{count} particles"
+    return (f"{LEFT_OUT}{which} not given ({shortened(others)}): {what} of {where}.",)
+
+
 def nearest_name(name: str, candidates: Iterable[str]) -> str:
     """Words that name the candidate most like a name; empty where none is like it."""
     cores = {_core(item): item for item in candidates}

@@ -29,7 +29,7 @@ from napari_orient.engine.io.dialects.voxels import (
     score_of,
     sizes_to_write,
 )
-from napari_orient.engine.io.tomograms import ListMetadata, rows_of_tomogram
+from napari_orient.engine.io.tomograms import ListMetadata, left_out_note, rows_of_tomogram
 from napari_orient.engine.outputs import existing_file, write_text
 from napari_orient.engine.particles import FloatArray, Particles, concatenate, shortened
 
@@ -333,10 +333,15 @@ def _read_project(file: ListFile, metadata: ListMetadata) -> Particles:
     names = [part.tomogram_names[0] for part in parts]
     ends = np.cumsum([len(part) for part in parts])
     parts = [part.replace(list_row=np.arange(end - len(part), end)) for part, end in zip(parts, ends, strict=True)]
+    others: tuple[str, ...] = ()
     if metadata.tomogram is not None:
         chosen = rows_of_tomogram(names, metadata.tomogram, where=str(file.path))
+        every = [name for name, part in zip(names, parts, strict=True) for _ in range(len(part))]
+        own = np.flatnonzero(np.isin(every, [names[row] for row in chosen.tolist()]))
+        others = left_out_note(every, own, where=str(file.path))
         parts = [parts[row] for row in chosen.tolist()]
-    return _joined(parts)
+    joined = _joined(parts)
+    return joined.replace(notes=(*joined.notes, *others))
 
 
 def _joined(parts: Sequence[Particles]) -> Particles:

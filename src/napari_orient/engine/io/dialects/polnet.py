@@ -28,7 +28,14 @@ from napari_orient.engine.folders import read_folder_record
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.text_tables import TABLE_SUFFIXES, read_header, read_rows
 from napari_orient.engine.io.star import Table, numbers, single
-from napari_orient.engine.io.tomograms import ListMetadata, found_file, plain_name, rows_of_tomogram, same_tomogram
+from napari_orient.engine.io.tomograms import (
+    ListMetadata,
+    found_file,
+    left_out_note,
+    plain_name,
+    rows_of_tomogram,
+    same_tomogram,
+)
 from napari_orient.engine.io.volumes.formats import read_tomogram
 from napari_orient.engine.io.volumes.mrc import write_mrc
 from napari_orient.engine.outputs import check_writable, making_folder, write_text
@@ -79,12 +86,16 @@ def read_motif_list(path: Path | str, *, tomogram: str | None = None) -> Particl
             "not an orientation: choose another list."
         )
     names = _names(table, path)
+    others: tuple[str, ...] = ()
     if tomogram is not None and "tomo3d" not in table and not _are_two_of_a_run(names[0], tomogram):
         # The list's file has a name of its own, which says nothing of the tomogram.
         names = [names[0] if same_tomogram(names[0], tomogram) else tomogram] * len(names)
     elif tomogram is not None:
-        kept = np.intersect1d(kept, rows_of_tomogram(names, tomogram, where=str(path)))
-    return _particles(original, table, names, kept, where=str(path))
+        own = rows_of_tomogram(names, tomogram, where=str(path))
+        others = left_out_note(names, own, where=str(path))
+        kept = np.intersect1d(kept, own)
+    found = _particles(original, table, names, kept, where=str(path))
+    return found.replace(notes=(*found.notes, *others))
 
 
 def membrane_points(path: Path | str) -> int:

@@ -71,6 +71,7 @@ from napari_orient.engine.io.tomograms import (
     fit_only_in_angstrom,
     found_file,
     given_source,
+    left_out_note,
     optimisation_set,
     pixel_sizes,
     plain_name,
@@ -234,6 +235,7 @@ class RelionTable:
             return self
         rows = rows_of_tomogram(names, tomogram, where=str(self.path))
         table: Table = {name: tuple(values[row] for row in rows) for name, values in self.table.items()}
+        notes = (*notes, *left_out_note(names, rows, where=str(self.path)))
         return replace(self, table=table, rows=rows, notes=notes)
 
     def rotations(self, columns: Sequence[str]) -> FloatArray | None:

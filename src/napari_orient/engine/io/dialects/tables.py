@@ -46,6 +46,7 @@ from napari_orient.engine.io.tomograms import (
     column_of_tomogram,
     find_extents,
     fit_only_in_angstrom,
+    left_out_note,
     plain_name,
     rows_of_tomogram,
     tomogram_names,
@@ -98,6 +99,7 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
             notes = (*notes, column_note(column, tomogram))
     if any(names) and tomogram is not None:
         rows = rows_of_tomogram(names, tomogram, where=where)
+        notes = (*notes, *left_out_note(names, rows, where=where))
         table = {name: tuple(values[row] for row in rows) for name, values in table.items()}
         names = [names[row] for row in rows]
     names = [name or tomogram or "" for name in names]

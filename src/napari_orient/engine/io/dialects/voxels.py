@@ -23,6 +23,7 @@ from napari_orient.engine.io.tomograms import (
     different_sizes,
     find_extents,
     given_source,
+    left_out_note,
     read_tomograms,
     rows_of_tomogram,
     table_extents,
@@ -70,8 +71,10 @@ def particles_in_voxels(rows: VoxelRows, metadata: ListMetadata, *, where: str) 
         If none is of that tomogram, or the size of a voxel is unknown.
     """
     chosen: NDArray[np.intp] = np.arange(len(rows.names))
+    others: tuple[str, ...] = ()
     if metadata.tomogram is not None and any(rows.names):
         chosen = rows_of_tomogram(rows.names, metadata.tomogram, where=where)
+        others = left_out_note(rows.names, chosen, where=where)
     names = [rows.names[row] or metadata.tomogram or "" for row in chosen.tolist()]
     own = None if rows.own_sizes is None else rows.own_sizes[chosen]
     sizes, origin = voxel_sizes(names, metadata, own=own, extents=rows.extents, where=where)
@@ -88,7 +91,7 @@ def particles_in_voxels(rows: VoxelRows, metadata: ListMetadata, *, where: str) 
             **{name: column[chosen] for name, column in rows.extra.items()},
             VOXEL_SIZE: np.array([f"{size:.9g}" for size in sizes.tolist()], str),
         },
-        notes=(f"Coordinates count in voxels of {different_sizes(sizes)} Å ({origin}){counted}.", *rows.notes),
+        notes=(f"Coordinates count in voxels of {different_sizes(sizes)} Å ({origin}){counted}.", *rows.notes, *others),
     )
 
 

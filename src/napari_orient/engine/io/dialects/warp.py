@@ -31,6 +31,7 @@ from napari_orient.engine.io.tomograms import (
     ListMetadata,
     extents_beside,
     find_extents,
+    left_out_note,
     plain_name,
     read_tomograms,
     rows_of_tomogram,
@@ -236,6 +237,7 @@ def _read_species(file: ListFile, metadata: ListMetadata) -> Particles:
     rows = np.arange(len(names))
     if metadata.tomogram is not None and any(names):
         rows = rows_of_tomogram(names, metadata.tomogram, where=where)
+    others = left_out_note(names, rows, where=where)
     table = {name: tuple(values[int(row)] for row in rows) for name, values in table.items()}
     names = [names[row] or metadata.tomogram or "" for row in rows]
     samples = sum(name.startswith("wrpCoordinateX") for name in table)
@@ -249,7 +251,7 @@ def _read_species(file: ListFile, metadata: ListMetadata) -> Particles:
         tomogram=np.array(names, str),
         list_row=rows,
         extra={name: np.array(values, str) for name, values in {**halves, **kept}.items()},
-        notes=notes,
+        notes=(*notes, *others),
     )
 
 
