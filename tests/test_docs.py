@@ -159,15 +159,17 @@ def test_the_blocks_of_a_page_run_in_order_and_print_what_it_says(name, folder, 
         if language == "text":
             assert list(BLOCKS["lines_that_did_not_come"](text, printed)) == [], printed
         if language == "sh":
-            printed = "".join(_printed(words, capsys) for words in commands(text))
+            printed = "".join(_printed(words, capsys, monkeypatch) for words in commands(text))
 
 
-def _printed(words, capsys):
-    """What a command prints; it must end well and print something."""
-    assert main(words) == 0, capsys.readouterr().err
-    out = capsys.readouterr().out
+def _printed(words, capsys, monkeypatch):
+    """What a command prints at a terminal, with the next command; it must end well and print something."""
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    status, (out, err) = main(words), capsys.readouterr()
+    assert status == 0, err
     assert out
-    return out
+    return "".join([out, *(line for line in err.splitlines(keepends=True) if line.startswith("Next: "))])
 
 
 def test_a_line_that_a_page_shows_must_come_with_about_its_numbers():

@@ -1,4 +1,7 @@
-"""Progress on standard error: a line that is rewritten on a terminal or in a notebook, lines now and then elsewhere."""
+"""Progress on standard error: a line that is rewritten on a terminal or in a notebook, lines now and then elsewhere.
+
+A work that is quiet says warnings and errors alone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Generator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from napari_orient.engine.environment import printable
@@ -25,14 +29,36 @@ class Stopped(Exception):  # noqa: N818 - it is no error
     """The user stopped the work; the text says what is kept."""
 
 
-_HEARD: deque[str] = deque(maxlen=1000)
-"""The last lines that were said, without those of progress."""
+WARNING = "Warning: "
+"""What a line begins with that a quiet work says too."""
 
 
-def say(text: str) -> None:
-    """Print one line on standard error, where it never mixes with results; if nobody reads there, the work goes on."""
-    _HEARD.append(text)
-    _print(f"{printable(text)}\n")
+@dataclass
+class _Said:
+    """What has been said in this work, and whether it is quiet.
+
+    Parameters
+    ----------
+    lines : the last ones, without those of progress, printed or not.
+    """
+
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=1000))
+    quiet: bool = False
+
+
+_SAID = _Said()
+
+
+def say(text: str, *, always: bool = False) -> None:
+    """Print one line on standard error, where it never mixes with results; if nobody reads there, the work goes on.
+
+    Parameters
+    ----------
+    always : print it in a quiet work too, as warnings are.
+    """
+    _SAID.lines.append(text)
+    if always or not _SAID.quiet or text.startswith(WARNING):
+        _print(f"{printable(text)}\n")
 
 
 def _print(text: str) -> None:
@@ -42,14 +68,30 @@ def _print(text: str) -> None:
             sys.stderr.flush()
 
 
+def _print_progress(text: str) -> None:
+    if not _SAID.quiet:
+        _print(text)
+
+
 def heard() -> tuple[str, ...]:
     """The last lines that were said since the work began, oldest first."""
-    return tuple(_HEARD)
+    return tuple(_SAID.lines)
 
 
 def forget() -> None:
-    """Begin a new work, of which nothing has been said."""
-    _HEARD.clear()
+    """Begin a new work, of which nothing has been said, and which is not quiet."""
+    _SAID.lines.clear()
+    _SAID.quiet = False
+
+
+def be_quiet() -> None:
+    """Say warnings and errors alone from now on, until the next work begins."""
+    _SAID.quiet = True
+
+
+def at_terminal() -> bool:
+    """Whether a person reads both results and what is said, at a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
 
 
 def follow(stream: Generator[Step, None, ResultT], *, title: str = "") -> ResultT:
@@ -110,15 +152,14 @@ class _ProgressLine:
         """Leave a last line that says how long it took."""
         if self.last is not None:
             self.erase()
-            _print(
-                f"{printable(self.title or self.last.message)}: done in {time_words(time.monotonic() - self.start)}\n"
-            )
+            taken = time_words(time.monotonic() - self.start)
+            _print_progress(f"{printable(self.title or self.last.message)}: done in {taken}\n")
             self.last = None
 
     def erase(self) -> None:
         """Erase the line, where it is rewritten."""
         if self.rewrites and self.last is not None:
-            _print("\r\x1b[K")
+            _print_progress("\r\x1b[K")
 
     def _words(self, step: Step) -> str:
         left = seconds_left(step, time.monotonic() - self.start)
@@ -129,6 +170,6 @@ class _ProgressLine:
     def _write(self, words: str) -> None:
         if self.rewrites:
             width = shutil.get_terminal_size().columns - 1
-            _print(f"\r{printable(words)[:width]}\x1b[K")
+            _print_progress(f"\r{printable(words)[:width]}\x1b[K")
         else:
-            _print(f"{printable(words)}\n")
+            _print_progress(f"{printable(words)}\n")

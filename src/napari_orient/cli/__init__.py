@@ -22,7 +22,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import UnknownOptionWarning
 from napari_orient.engine.outputs import planned_outputs
 from napari_orient.engine.streams import NoteWarning
-from napari_orient.progress import Stopped, forget, say
+from napari_orient.progress import Stopped, be_quiet, forget, say
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -83,7 +83,7 @@ def main(words: Sequence[str] | None = None) -> int:
         with _plain_streams(), _notes_in_one_line(), _stopped_by_request():
             return _run(list(sys.argv[1:] if words is None else words))
     except (KeyboardInterrupt, Stopped) as stop:
-        say(str(stop) or "Stopped.")
+        say(str(stop) or "Stopped.", always=True)
         return 130
     except BrokenPipeError:
         # The reader of standard output is closed (as by head).
@@ -94,7 +94,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if line is None:
             raise
         words = str(line)
-        say(f"{PROGRAM}: {words if len(words) <= _LONGEST_LINE else f'{words[:_LONGEST_LINE]}…'}")
+        say(f"{PROGRAM}: {words if len(words) <= _LONGEST_LINE else f'{words[:_LONGEST_LINE]}…'}", always=True)
         return 2
 
 
@@ -103,6 +103,9 @@ def parser_of(name: str) -> tuple[Verb, Parser]:
     verb = cast(Verb, import_module(f"{__name__}.{name}"))
     parser = make_parser(f"{PROGRAM} {name}", description=verb.__doc__, example=verb.EXAMPLE)
     verb.declare(parser)
+    parser.add_argument(
+        "--quiet", action="store_true", help="say warnings and errors alone: no progress, notes or next command"
+    )
     return verb, parser
 
 
@@ -169,6 +172,8 @@ def _run(words: list[str]) -> int:
     first = [_OLD_VERBS.get(word, word) for word in words[:1]]
     verb, parser = parser_of(_parser().parse_args(first or ["--help"]).verb)
     arguments = parser.parse_args(words[1:])
+    if arguments.quiet:
+        be_quiet()
     with planned_outputs(verb.outputs(arguments)):
         return verb.perform(arguments) or 0
 

@@ -12,16 +12,20 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.cli.arguments import Parser
+from napari_orient.cli.next_command import say_next, unused
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import BOX, BOX_ANGLES
 from napari_orient.engine.io.volumes.zarr_store import is_zarr
 from napari_orient.engine.model_files import SUFFIX, is_model_file, shipped_models
 from napari_orient.engine.particles import Particles, shortened
-from napari_orient.progress import say
+from napari_orient.progress import at_terminal, say
 
 EXAMPLE = """\
   napari-orient about oriented.star
   napari-orient about mine.safetensors average.mrc report.html"""
+
+_PAGES = (".html", ".htm")
+"""Suffixes of reports."""
 
 _LISTED = 30
 """Columns of a list that are named; of more, the number is."""
@@ -48,15 +52,53 @@ def perform(arguments: Namespace) -> int | None:
                 raise
             failed = True
             say(f"Warning: {error}")
+    if len(arguments.paths) == 1 and at_terminal():
+        _say_next(arguments.paths[0])
     return 1 if failed else None
 
 
+def _say_next(path: Path) -> None:
+    """Say what a model, a tomogram, a list or a folder of both is used for."""
+    oriented: list[Path | str] = ["--output", unused(Path("oriented.star"))]
+    if _names_model(path):
+        say_next("predict", "TOMOGRAM", "PICKS", "--model", path, *oriented)
+    elif path.is_dir() and not is_zarr(path):
+        from napari_orient.engine.projects.files import project_files
+
+        files = project_files([path])
+        if files.polnet or (files.volumes and files.lists):
+            say_next("predict", path, *oriented)
+    elif path.suffix.lower() in _PAGES:
+        return
+    elif _is_volume(path):
+        say_next("predict", path, "PICKS", *oriented)
+    else:
+        _say_next_of_list(path, oriented)
+
+
+def _say_next_of_list(path: Path, oriented: Sequence[Path | str]) -> None:
+    """Say how particles without angles are predicted, and how those with angles are reported on."""
+    try:
+        particles, lacking = _read_list(path)
+    except InputError:
+        return
+    if particles.rotations is not None:
+        sized = () if not lacking else ("TOMOGRAM",)
+        say_next("report", *sized, path, "--output", unused(path.with_suffix(".html")))
+    else:
+        say_next("predict", "TOMOGRAM", path, *oriented)
+
+
+def _names_model(path: Path) -> bool:
+    return str(path) in shipped_models() or path.suffix.lower() == SUFFIX or is_model_file(path)
+
+
 def _about(path: Path) -> list[str]:
-    if str(path) in shipped_models() or path.suffix.lower() == SUFFIX or is_model_file(path):
+    if _names_model(path):
         return _model(path)
     if not path.exists():
         raise InputError(f"{path} is not there; expected a model, a list, a tomogram, a map or a report.")
-    if path.suffix.lower() in (".html", ".htm"):
+    if path.suffix.lower() in _PAGES:
         return _report(path)
     if path.is_dir() and not is_zarr(path):
         return _folder(path)

@@ -17,9 +17,7 @@ from napari_orient.engine.errors import InputError, OutputError
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.outputs import AnswerT, Place, write_elsewhere
 from napari_orient.engine.particles import Labelled, Particles
-from napari_orient.progress import heard, say
-
-_WARNING = "Warning: "
+from napari_orient.progress import WARNING, heard, say
 
 
 def write_answer(write: Callable[[Place], AnswerT]) -> AnswerT:
@@ -94,8 +92,8 @@ def _other_folder(error: OutputError) -> Path | None:
     """A folder that a person names; None where there is no terminal to ask at, or none is named."""
     if sys.stdin is None or sys.stderr is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
-    say(str(error))
-    say("Another folder to write to (empty: it is kept where there is room):")
+    say(str(error), always=True)
+    say("Another folder to write to (empty: it is kept where there is room):", always=True)
     named = sys.stdin.readline().strip()
     return Path(named).expanduser() if named else None
 
@@ -156,7 +154,7 @@ def write_report(
         title=title,
         particles=particles,
         run=_run_of(labelled),
-        warnings=[line.removeprefix(_WARNING) for line in heard() if line.startswith(_WARNING)],
+        warnings=[line.removeprefix(WARNING) for line in heard() if line.startswith(WARNING)],
         labelled=labelled,
         truth=truth,
         template=template,
@@ -188,5 +186,5 @@ def _run_of(labelled: Labelled) -> dict[str, str]:
             f"{size} voxels of {tomogram.voxel_size:g} Å{source}; {len(particles)} particles"
         )
     names = tuple(f"{tomogram.name}: " for tomogram, _ in labelled)
-    notes = [line for line in heard() if not line.startswith((_WARNING, *names))]
+    notes = [line for line in heard() if not line.startswith((WARNING, *names))]
     return {**rows, **{f"note {place}": line.removeprefix("Note: ") for place, line in enumerate(notes, 1)}}

@@ -24,6 +24,7 @@ from napari_orient.cli.lists import (
     list_outputs,
     say_notes,
 )
+from napari_orient.cli.next_command import same_inputs, say_next, unused
 from napari_orient.cli.projects import (
     add_dry_run,
     add_duplicates,
@@ -35,6 +36,7 @@ from napari_orient.cli.projects import (
 )
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
+from napari_orient.engine.io.particle_lists import read_provenance
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import MASKS, AveragingOptions
 from napari_orient.engine.particles import Labelled, concatenate, in_list_order
@@ -133,6 +135,7 @@ def perform(arguments: Namespace) -> int | None:
         average=found,
         group=found.group,
     )
+    _say_next(arguments)
     return 1 if project.failed else None
 
 
@@ -145,6 +148,17 @@ def _options(arguments: Namespace) -> tuple[AveragingOptions, Path | None]:
     if not path.is_file():
         raise InputError(f"--mask {path}: no such file; expected {', '.join(MASKS)}, or the file of a mask.")
     return options_from(Namespace(**{**vars(arguments), "mask": MASKS[0]}), base), path
+
+
+def _say_next(arguments: Namespace) -> None:
+    """Say how the particles are refined against their map; of a list that was refined already, how it is handed on."""
+    poses: Path = arguments.paths[-1]
+    # A STAR file states the sizes that RELION's coordinates need.
+    if poses.suffix == ".star" and poses.is_file() and "refined against" in read_provenance(poses):
+        say_next("export", poses, unused(poses.with_name(f"{poses.stem}_for_relion5.star")), "--for", "relion5")
+    else:
+        refined = unused(poses.with_name(f"{poses.stem}_refined.star"))
+        say_next("refine", *same_inputs(arguments), "--reference", arguments.output, "--output", refined)
 
 
 def _written(found: Average, pairs: Labelled, arguments: Namespace) -> Path:

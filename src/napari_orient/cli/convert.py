@@ -37,6 +37,7 @@ from napari_orient.cli.lists import (
     written_pixel_size,
     written_text,
 )
+from napari_orient.cli.next_command import say_next
 from napari_orient.cli.projects import add_duplicates, checked_duplicates, read_named_project
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
@@ -91,7 +92,9 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
 
 def perform(arguments: Namespace) -> int | None:
     """Read one, write the other."""
-    return 1 if write_converted(arguments).failed else None
+    failed = write_converted(arguments).failed
+    say_next("about", arguments.target)
+    return 1 if failed else None
 
 
 @dataclass(frozen=True, eq=False)

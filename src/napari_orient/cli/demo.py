@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from napari_orient import __version__
 from napari_orient.cli.arguments import Parser
+from napari_orient.cli.next_command import say_next, unused
 from napari_orient.engine.folders import FolderClaim
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.io.particle_lists import read_provenance
@@ -91,7 +92,10 @@ def perform(arguments: Namespace) -> int:
     print(files.report.read_text(encoding="utf-8"))
     for path in vars(files).values():
         print(path)
-    return _view(arguments)
+    status = _view(arguments)
+    page = unused(arguments.output / "report.html")
+    say_next("report", files.tomogram, files.predicted, "--truth", files.truth, "--output", page)
+    return status
 
 
 def _is_earlier_demo(folder: Path) -> bool:

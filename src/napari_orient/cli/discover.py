@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from napari_orient.cli.answers import add_report, report_outputs, write_answer, write_report
 from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
 from napari_orient.cli.lists import add_selection, list_outputs
+from napari_orient.cli.next_command import say_next, say_next_of_poses, unused, with_tomograms
 from napari_orient.cli.projects import add_dry_run, add_volumes, check_result, read_tomograms, show_inputs
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.outputs import Place
@@ -108,7 +109,19 @@ def perform(arguments: Namespace) -> int | None:
             group=first.group,
             diameter=options.diameter,
         )
+        _say_next(arguments, pairs)
     return status or (1 if project.failed else None)
+
+
+def _say_next(arguments: Namespace, pairs: Labelled) -> None:
+    """Say how the map that was found is refined against; without one, how it is averaged."""
+    poses: Path = arguments.output
+    words = with_tomograms(arguments, pairs, poses)
+    if arguments.map is None or words is None:
+        say_next_of_poses(arguments, pairs, then="average")
+    else:
+        refined = unused(poses.with_name(f"{poses.stem}_refined.star"))
+        say_next("refine", *words, "--reference", arguments.map, "--output", refined)
 
 
 def _aligned_map(arguments: Namespace) -> Tomogram:

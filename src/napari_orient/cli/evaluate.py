@@ -15,6 +15,7 @@ from pathlib import Path
 from napari_orient.cli.answers import add_failures, add_report, report_outputs, write_report
 from napari_orient.cli.arguments import LENGTH, Parser
 from napari_orient.cli.lists import add_reading, add_selection, read_list, selected
+from napari_orient.cli.next_command import say_next, unused
 from napari_orient.engine.symmetry import symmetry
 
 EXAMPLE = """\
@@ -77,3 +78,7 @@ def perform(arguments: Namespace) -> None:
         diameter=arguments.diameter,
         threshold=arguments.threshold,
     )
+    if arguments.report is None and not arguments.json and arguments.predicted.is_file():
+        page = unused(arguments.predicted.with_suffix(".html"))
+        chosen_by = ["--class", arguments.kind] if arguments.kind else []
+        say_next("report", arguments.predicted, "--truth", arguments.truth, *chosen_by, "--output", page)

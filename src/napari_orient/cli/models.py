@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_orient.cli.arguments import Parser
-from napari_orient.engine.model_files import CONDITIONS, shipped_models
+from napari_orient.cli.next_command import say_next
+from napari_orient.engine.model_files import CONDITIONS, DEFAULT_MODEL, shipped_models
 
 if TYPE_CHECKING:
     from napari_orient.engine.prediction import Model
@@ -36,8 +37,11 @@ def perform(arguments: Namespace) -> None:
     """Print each card."""
     from napari_orient.engine.prediction import load_model
 
-    for name in arguments.names or shipped_models():
+    names = arguments.names or shipped_models()
+    for name in names:
         print(*card_lines(load_model(name)), sep="\n")
+    chosen = names[0] if arguments.names else DEFAULT_MODEL
+    say_next("predict", "TOMOGRAM", "PICKS", "--model", chosen, "--output", "oriented.star")
 
 
 def card_lines(model: Model) -> Iterator[str]:

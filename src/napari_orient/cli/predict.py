@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from napari_orient.cli.answers import add_report, model_words, report_outputs, write_poses
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import add_import_list, check_import_list, list_outputs
+from napari_orient.cli.next_command import say_next_of_poses
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
@@ -132,7 +133,9 @@ def perform(arguments: Namespace) -> int | None:
             model={"name": model.name, "kind": model.kind, **model_words(model.card)},
         )
 
-    return 1 if do_project(project, work, write, run).failed else None
+    result = do_project(project, work, write, run)
+    say_next_of_poses(arguments, project.pairs, then="report")
+    return 1 if result.failed else None
 
 
 def _with_hands(

@@ -53,7 +53,6 @@ def add_project(parser: Parser) -> None:
         "and projects of RELION, Warp, copick or PolNet",
     )
     add_selection(parser, what="picks")
-    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
     add_volumes(parser)
 
 
@@ -63,6 +62,7 @@ def add_volumes(parser: Parser) -> None:
     parser.add_argument(
         "--tomograms", type=Path, metavar="DIR|STAR", help="where the tomograms are that a list alone names"
     )
+    parser.add_argument("--tomogram-name", metavar="NAME", help="its name in the list, where the file's is another")
     add_reading(parser)
 
 
@@ -82,7 +82,7 @@ def read_named_project(arguments: Namespace) -> Project:
         metadata=list_metadata(arguments),
         tomograms=getattr(arguments, "tomograms", None),
         voxel_size=arguments.voxel_size,
-        tomogram_name=getattr(arguments, "tomogram_name", None),
+        tomogram_name=arguments.tomogram_name,
     )
     say_tomograms([tomogram for tomogram, _ in found.pairs])
     say_notes(found.notes)

@@ -20,6 +20,7 @@ from napari_orient import __version__
 from napari_orient.cli.answers import add_report, model_words, report_outputs, write_answer, write_poses
 from napari_orient.cli.arguments import Parser, add_options, options_from
 from napari_orient.cli.lists import list_outputs
+from napari_orient.cli.next_command import say_next_of_poses
 from napari_orient.cli.projects import (
     add_duplicates,
     add_mirror,
@@ -121,7 +122,9 @@ def perform(arguments: Namespace) -> int | None:
             model={"refined against": against, **model_words(template.card)},
         )
 
-    return 1 if do_project(project, work, write, run).failed else None
+    result = do_project(project, work, write, run)
+    say_next_of_poses(arguments, project.pairs, then="average")
+    return 1 if result.failed else None
 
 
 def _write_map(corrected: Template | None, path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from napari_orient.cli.answers import add_failures, model_words, report_outputs, write_report
 from napari_orient.cli.arguments import Parser
 from napari_orient.cli.lists import add_selection, counted, read_list, selected
+from napari_orient.cli.next_command import same_inputs, say_next, unused
 from napari_orient.cli.projects import add_reference_facts, add_volumes, given_reference, read_named_project
 from napari_orient.engine.io.particle_lists import read_provenance
 from napari_orient.engine.particles import Labelled, Particles, concatenate, in_list_order, shortened
@@ -75,6 +76,11 @@ def perform(arguments: Namespace) -> int | None:
         threshold=arguments.threshold,
     )
     print(f"{arguments.report}: report on {counted(particles)}")
+    if labelled and particles.rotations is not None:
+        # --class and --where choose true particles here.
+        given = Namespace(**{**vars(arguments), "kind": None, "where": None})
+        map_ = arguments.report.with_name(f"{arguments.report.stem}_average.mrc")
+        say_next("average", *same_inputs(given), "--output", unused(map_))
     return 1 if failed else None
 
 

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from, whole_number
+from napari_orient.cli.next_command import say_next, unused
+from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.progress import Stopped, follow
 
@@ -59,3 +61,15 @@ def perform(arguments: Namespace) -> None:
     except KeyboardInterrupt:
         raise Stopped(f"Stopped; the tomograms done so far are in {arguments.output}.") from None
     print(f"{arguments.output}: {len(folders)} tomograms with their truth, {folders[0].name} to {folders[-1].name}")
+    _say_next(arguments, templates[0].name)
+
+
+def _say_next(arguments: Namespace, kind: str) -> None:
+    """Say how the first particle is predicted by the model that knows it, or else how a template of it is averaged."""
+    folder, model = arguments.output, arguments.templates[0]
+    if model in shipped_models():
+        poses = unused(folder.with_name(f"{folder.name}_oriented.star"))
+        say_next("predict", folder, "--class", kind, "--model", model, "--output", poses)
+    else:
+        written = unused(folder.with_name(f"{kind}.safetensors"))
+        say_next("train", folder, "--class", kind, "--network", "template", "--output", written)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from napari_orient.cli.answers import write_answer
 from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
 from napari_orient.cli.lists import add_selection
+from napari_orient.cli.next_command import say_next
 from napari_orient.cli.projects import add_volumes, read_named_project, with_group
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options
@@ -157,6 +158,7 @@ def _train(arguments: Namespace, ranks: Ranks) -> None:
     except KeyboardInterrupt:
         raise Stopped(_farewell(found, progress, state)) from None
     print(f"{write_answer(lambda place: _written(best, place(output)))}: {_validation_words(best)}")
+    say_next("predict", "TOMOGRAM", "PICKS", "--model", output, "--output", "oriented.star")
 
 
 class Latest:
