@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from napari_orient.cli import main
+from napari_orient.cli import main, parser_of
 from napari_orient.cli.next_command import unused, with_tomograms
 from napari_orient.engine.io import read_labelled, write_particles
 
@@ -80,6 +80,15 @@ def test_a_list_that_was_refined_is_handed_on_and_one_without_angles_predicted(w
     words = next_command(typed(monkeypatch, ["evaluate", "fine.star", "fine.star"]))
     assert words[:4] == ["report", "fine.star", "--truth", "fine.star"]
     typed(monkeypatch, words)
+
+
+def test_a_folder_is_named_again_and_so_is_the_one_that_a_person_is_in(world, monkeypatch):
+    monkeypatch.chdir(world.simulated)
+    found = followed(monkeypatch, ["average", ".", "--side", "20", "--output", world.folder / "map.mrc"])
+    assert [words[0] for words in found] == ["average", "refine"]
+    few = ["--size-x", 40, "--size-y", 40, "--size-z", 32, "--particles", 3]
+    words = next_command(typed(monkeypatch, ["simulate", world.template, "--output", world.folder / "few", *few]))
+    parser_of(words[0])[1].parse_args(words[1:])
 
 
 def test_of_many_tomograms_the_folder_is_named_again(tmp_path):

@@ -157,8 +157,9 @@ def _say_next(arguments: Namespace) -> None:
     if poses.suffix == ".star" and poses.is_file() and "refined against" in read_provenance(poses):
         say_next("export", poses, unused(poses.with_name(f"{poses.stem}_for_relion5.star")), "--for", "relion5")
     else:
-        refined = unused(poses.with_name(f"{poses.stem}_refined.star"))
-        say_next("refine", *same_inputs(arguments), "--reference", arguments.output, "--output", refined)
+        map_: Path = arguments.output
+        refined = unused(map_.with_name(f"{map_.stem}_refined.star"))
+        say_next("refine", *same_inputs(arguments), "--reference", map_, "--output", refined)
 
 
 def _written(found: Average, pairs: Labelled, arguments: Namespace) -> Path:

@@ -68,8 +68,7 @@ def _say_next(arguments: Namespace, kind: str) -> None:
     """Say how the first particle is predicted by the model that knows it, or else how a template of it is averaged."""
     folder, model = arguments.output, arguments.templates[0]
     if model in shipped_models():
-        poses = unused(folder.with_name(f"{folder.name}_oriented.star"))
-        say_next("predict", folder, "--class", kind, "--model", model, "--output", poses)
+        say_next("predict", folder, "--class", kind, "--model", model, "--output", unused(Path("oriented.star")))
     else:
-        written = unused(folder.with_name(f"{kind}.safetensors"))
+        written = unused(Path(f"{kind}.safetensors"))
         say_next("train", folder, "--class", kind, "--network", "template", "--output", written)
