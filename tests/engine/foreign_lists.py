@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 from io_fixtures import MATRIX, angles, coordinates, proper, star_loop, write
 from scipy.spatial.transform import Rotation
@@ -69,6 +70,18 @@ def m_species(folder: Path) -> Path:
     table |= {f"wrpAngle{name}{n}": (ZYZ[:, k] + n - 1).tolist() for n in (1, 2, 3) for k, name in enumerate(names)}
     table |= {"wrpRandomSubset": [1, 2], "wrpSourceName": [f"{TOMOGRAM}.tomostar"] * 2, "wrpSourceHash": ["A1", "A1"]}
     return write(folder / "ribo_particles.star", star_loop("", table))
+
+
+def m_population(folder: Path) -> Path:
+    species = folder / "species" / "ribo_797f75c2"
+    species.mkdir(parents=True)
+    m_species(species)
+    write(species / "ribo.species", "<?xml version='1.0'?>\n<Species>\n</Species>")
+    entry = '<Species>\n\t\t<Species GUID="797f75c2" Path="species/ribo_797f75c2/ribo.species" />\n\t</Species>'
+    text = f'<?xml version="1.0" encoding="utf-16"?>\n<Population>\n\t{entry}\n</Population>'
+    # M writes UTF-16.
+    (folder / "all.population").write_text(text, encoding="utf-16")
+    return folder / "all.population"
 
 
 def m_export(folder: Path) -> Path:
@@ -210,6 +223,56 @@ def peet(folder: Path) -> Path:
     return write(folder / "run_MOTL_Tom1_Iter4.csv", "\n".join(lines) + "\n")
 
 
+def peet_project(folder: Path) -> Path:
+    peet(folder).rename(folder / "run_MOTL_Tom1_Iter10.csv")
+    old = [PEET_HEAD, ",".join(["0", "0", "0", "1", *["0"] * 16])]
+    write(folder / "run_MOTL_Tom1_Iter4.csv", "\n".join(old) + "\n")
+    files = [f"fnVolume = {{'../{TOMOGRAM}.rec'}}", "fnModParticle = {'particles.mod'}"]
+    return write(folder / "run.prm", "\n".join([*files, "initMOTL = 3", "fnOutput = 'run'"]) + "\n")
+
+
+UNBINNED = 2.5
+"""Å of EMAN2's unbinned pixels."""
+MIDDLE = np.array(SIZE) // 2 * VOXEL
+
+
+def eman2_boxes(folder: Path) -> Path:
+    places = ((POSITIONS - MIDDLE) / UNBINNED).tolist()
+    boxes = [[*place, "tm", 3.5 + row, row] for row, place in enumerate(places)]
+    classes = {"0": {"boxsize": 64, "name": "ribo"}, "1": {"boxsize": 64, "name": "other"}}
+    info = {"apix_unbin": UNBINNED, "boxes_3d": boxes, "class_list": classes, "tlt_params": [[0, 0, 84, -60, 0]]}
+    return write(folder / f"{TOMOGRAM}_info.json", json.dumps(info))
+
+
+def lst(rows: list[tuple[int, str, object]]) -> str:
+    """A list of images in EMAN2's layout: lines of one length after three of comments."""
+    lines = [f"{number}\t{source}\t{json.dumps(facts)}" for number, source, facts in rows]
+    width = max(map(len, lines)) + 1
+    head = f"#LSX\n# This file is in fast LST format.\n# {width + 1}\n"
+    return head + "".join(f"{line:<{width}}\n" for line in lines)
+
+
+def eman2(folder: Path) -> Path:
+    """Alignments of particles whose boxes lie off them; where boxes lie, and the size of a pixel, is in other files."""
+    pixel, off = 5.0, np.array([[15.0, -5.0, 10.0], [0.0, 20.0, -30.0]])
+    source = f"particles3d/{TOMOGRAM}__ribo_bin2.hdf"
+    (folder / "particles3d").mkdir()
+    with h5py.File(folder / source, "w") as file:
+        image = file.create_group("MDF/images/0")
+        image.create_dataset("image", data=np.zeros((2, 2, 2), np.float32))
+        image.attrs.update({f"EMAN.apix_{axis}": pixel for axis in "xyz"})
+    places, aligned = [], []
+    for row, (rotation, moved) in enumerate(zip(ROTATIONS, off, strict=True)):
+        # x' = A x + t brings the particle, which lies at the end of `moved`, to the origin.
+        shift = -rotation.T @ moved / pixel
+        matrix = np.column_stack([rotation.T, shift]).ravel().tolist()
+        transform = {"__class__": "Transform", "matrix": str(matrix)}
+        places.append((row, source, {"coord": ((POSITIONS[row] - moved - MIDDLE) / pixel).tolist(), "idx2d": [row]}))
+        aligned.append((row, source, {"score": -0.25 - row, "class": row, "xform.align3d": transform}))
+    write(folder / "particle_info_3d.lst", lst(places))
+    return write(folder / "aliptcls3d_02.lst", lst(aligned))
+
+
 def cbox(folder: Path) -> Path:
     table = {"CoordinateX": (VOXELS[:, 0] - 12).tolist(), "CoordinateY": (VOXELS[:, 1] - 12).tolist()}
     table |= {"CoordinateZ": VOXELS[:, 2].tolist(), "Width": [24, 24], "Height": [24, 24], "Depth": [24, 24]}
@@ -285,6 +348,7 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "warp": warp,
     "warp-matching": warp_matching,
     "m": m_species,
+    "m-project": m_population,
     "m-export": m_export,
     "pytom-match-pick": pytom_match_pick,
     "picks": picks,
@@ -296,6 +360,9 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "ndjson": ndjson,
     "imod": imod,
     "peet": peet,
+    "peet-project": peet_project,
+    "eman2-boxes": eman2_boxes,
+    "eman2": eman2,
     "cbox": cbox,
     "deepfinder": deepfinder,
     "pytom": pytom,
@@ -309,7 +376,7 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
 }
 """A list of each dialect, by the dialect's name: positions and rotations are those above."""
 
-WITHOUT_ROTATIONS = ("cbox", "napari", "coords")
+WITHOUT_ROTATIONS = ("eman2-boxes", "cbox", "napari", "coords")
 """Dialects that hold positions alone."""
 
 

@@ -17,6 +17,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects import ListFile, reading_dialect
 from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polnet_folder
 from napari_orient.engine.io.dialects.relion_coordinates import ANY_SIZE
+from napari_orient.engine.io.dialects.warp_project import reconstructions
 from napari_orient.engine.io.particle_lists import read_list, read_particles
 from napari_orient.engine.io.tomograms import (
     LEFT_OUT,
@@ -158,13 +159,25 @@ def _absent(names: Sequence[str], tomogram: str, path: Path) -> str:
 
 def _named_after(path: Path, tomograms: Sequence[Tomogram], metadata: ListMetadata) -> tuple[Tomogram, Particles]:
     names = {tomogram.name: tomogram for tomogram in tomograms}
-    own = match_tomogram(plain_name(path.name), names)
+    # PEET's lists are called otherwise, but their project says which volume is theirs.
+    said = [file.name for file in _names_and_files(path).values() if file is not None]
+    matched = (match_tomogram(plain_name(name), names) for name in (path.name, *said))
+    own = next((name for name in matched if name is not None), None) or _only_in_folder(path, names)
     if own is None:
         raise InputError(
             f"{path} does not say which tomogram its particles lie in, and {len(tomograms)} are given. Name the file "
             "as its tomogram, or add a column of names."
         )
     return names[own], read_list(path, metadata.of(names[own]))
+
+
+def _only_in_folder(path: Path, tomograms: Mapping[str, Tomogram]) -> str | None:
+    """Name of the only tomogram in a list's folder, as where each has a folder of its own; None where there is none."""
+    folder = path.resolve().parent
+    found = [
+        name for name, item in tomograms.items() if item.path is not None and item.path.absolute().parent == folder
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def names_in_list(path: Path | str) -> list[str]:
@@ -211,6 +224,7 @@ def _volume_files(path: Path, given: Path | None, failed: Failures | None) -> di
         own,
         *_files_of_tables(path),
         volumes_in(path.parent),
+        reconstructions(path),
     ]
     found = {name: file for name in named if (file := _first_match(name, sources)) is not None}
     missing = [name or "(no name)" for name in named if name not in found]

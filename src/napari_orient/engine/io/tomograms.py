@@ -395,14 +395,21 @@ def _group_pixel_sizes(optics: Mapping[str, Sequence[str]], *, where: str) -> Fl
 def found_file(text: str, *, beside: Path) -> Path | None:
     """File that a path in the text of the file ``beside`` refers to, or None.
 
-    RELION writes paths relative to the project's folder: they are resolved from the file's folder, from those above it,
-    and then by name alone in the file's folder.
+    RELION writes paths relative to the project's folder: they are resolved from the file's folder and from those above
+    it. Of a path that leads elsewhere, as those of a project that was moved, the last folders are tried there too, from
+    the longest on, and at last its name alone in the file's folder.
     """
     if not text or text in ("None", '""'):
         return None
     written = Path(text)
     folder = beside.resolve().parent
-    paths = [folder / written, *(parent / written for parent in folder.parents), folder / written.name]
+    ends = [Path(*written.parts[start:]) for start in range(1, len(written.parts) - 1)] if written.is_absolute() else []
+    places = (folder, *folder.parents[: len(folder.parents) - 1])
+    paths = [
+        *(place / written for place in (folder, *folder.parents)),
+        *(place / end for end in ends for place in places),
+        folder / written.name,
+    ]
     return next((path for path in paths if path.is_file() or (path.is_dir() and path.suffix == ".zarr")), None)
 
 
@@ -456,13 +463,13 @@ _NAMES_HELD = 100_000
 
 _SUFFIXES = re.compile(
     r"\.(mrcs?|rec|map|ccp4|st|ali|tomostar|zarr|ome|em|hdf5?|h5|tiff?|mdoc|gz|bz2|"
-    r"star|csv|tsv|txt|tbl|mod|cbox|coords|xyz|xml|json|ndjson|jsonl)$",
+    r"star|csv|tsv|txt|tbl|mod|cbox|coords|xyz|xml|json|ndjson|jsonl|prm|lst|population|species)$",
     re.IGNORECASE,
 )
 _TAGS = re.compile(
     r"[_-](rec([_-]b\d+)?|snr[\d.]+|motif[_-]list|den|lbls?|mics|[\d.]+apx|bin[\d.]+|vol|half[12]|evn|odd|even|"
     r"denoised?|dn|corrected|corr|(3d)?ctf|deconv|ddw|filtered|filt|full|aligned|ali|wbp|sirt\d*|imod|aretomo|isonet2?|"
-    r"cryocare|topaz|particles|picks|predicted)$",
+    r"cryocare|topaz|particles|picks|predicted|info|eras(e|ed)|gold[_-]?(free|erased|removed)|no[_-]?gold|unbin(ned)?)$",
     re.IGNORECASE,
 )
 _FRONT = re.compile(r"^(rec|tomo|tomogram|den)_(?=.)")
@@ -572,7 +579,8 @@ def nearest_name(name: str, candidates: Iterable[str]) -> str:
 def _core(name: str) -> str:
     before, after = "", plain_name(name)
     while after != before:
-        before, after = after, _without(_SUFFIXES, _without(_TAGS, after))
+        # EMAN2 writes two underscores before its additions.
+        before, after = after, _without(_SUFFIXES, _without(_TAGS, after)).rstrip("_-") or after
     core = re.sub(r"[\s_-]+", "_", after.lower())
     core = re.sub(r"(?<=[a-z])(?=\d)", "_", core)
     return _without(_FRONT, re.sub(r"(?<!\d)0+(?=\d)", "", core))

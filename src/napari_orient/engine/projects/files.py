@@ -1,11 +1,12 @@
 """Files that a person's words for a project stand for: volumes, lists, folders, patterns, other programs' projects.
 
-Of a folder of RELION's, of WarpTools' or copick's the files are found where the program puts them.
+Of a folder of RELION's, WarpTools', copick's, EMAN2's, Dynamo's or PEET's the files are found where it puts them.
 """
 
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects import ListFile, read_suffixes, recognise_content
+from napari_orient.engine.io.dialects.eman2 import tomograms_of_project
 from napari_orient.engine.io.dialects.polnet import is_polnet_folder, read_polnet_folder
 from napari_orient.engine.io.labelled import names_in_list
 from napari_orient.engine.io.particle_lists import read_provenance
@@ -37,7 +39,11 @@ _JOB_LISTS = ("run_optimisation_set.star", "optimisation_set.star", "run_data.st
 """Lists of a job of RELION, the one that says most first."""
 _ITERATION = "run_it*_optimisation_set.star"
 _WARP_SERIES = "warp_tiltseries"
-_COPICK = "copick-project"
+_COPICK, _PEET = "copick-project", "peet-project"
+_DYNAMO_TABLES = "results/ite_*/averages/refined_table_ref_001_ite_*.tbl"
+"""Tables of an alignment of Dynamo's, in the folder of its project; of several references the first."""
+_EMAN2_LISTS = "spt*_*/aliptcls3d_*.lst"
+"""Lists of alignments of EMAN2, in the folder of its project."""
 _TABLE = "tomograms.star"
 """Ending of tables of tomograms: RELION's own, and those that are written beside lists."""
 _NO_LISTS = (_TABLE, "optimisation_set.star", "_status.csv", "labels_table.csv", "_fsc.csv")
@@ -220,15 +226,46 @@ def _arranged(folder: Path) -> ProjectFiles:
     """Files of a folder, lists and all."""
     if is_polnet_folder(folder):
         return ProjectFiles(polnet=(folder,), named=False)
-    for arranged in (_copick, _relion_job, _relion_project, _warp):
+    for arranged in (_copick, _relion_job, _relion_project, _warp, _eman2, _dynamo, _peet):
         found = arranged(folder)
         if found is not None:
             return found
     volumes = tuple(volumes_in(folder).values())
     lists = tuple(_lists_in(folder))
-    if not volumes and not lists:
-        raise InputError(f"{folder} holds neither tomograms nor lists of particles that are known. Name the files.")
-    return ProjectFiles(volumes, lists, named=False)
+    found = ProjectFiles(volumes, lists, named=False)
+    if volumes or lists:
+        return found
+    below = _folder_each(folder)
+    if below is None:
+        raise InputError(
+            f"{folder} holds neither tomograms nor lists of particles that are known{_where_some_are(folder)}. Name "
+            "the files."
+        )
+    return below
+
+
+def _folder_each(folder: Path) -> ProjectFiles | None:
+    """Files of the folders in a folder, where these hold tomograms with lists beside them, as IMOD's do; else None."""
+    found = ProjectFiles(named=False)
+    for item in _folders_in(folder):
+        volumes = tuple(volumes_in(item).values())
+        lists = tuple(_lists_in(item)) if volumes else ()
+        if lists:
+            _check_lists(lists)
+            found = _added(found, ProjectFiles(volumes, lists, named=False))
+    return found if found.lists else None
+
+
+def _where_some_are(folder: Path) -> str:
+    """Words that name the folders in a folder which hold tomograms or lists; empty where none does."""
+    holding = [item for item in _folders_in(folder) if volumes_in(item) or any(_lists_in(item))]
+    return f"; {shortened([str(item) for item in holding])} do" if holding else ""
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Folders in a folder that may be read, without hidden ones and stores of volumes."""
+    found = [item for item in sorted(folder.iterdir()) if item.is_dir() and not item.name.startswith(".")]
+    return [item for item in found if os.access(item, os.R_OK | os.X_OK) and not is_zarr(item)]
 
 
 def _copick(folder: Path) -> ProjectFiles | None:
@@ -304,7 +341,51 @@ def _warp(folder: Path) -> ProjectFiles | None:
     volumes = tuple(volumes_in(series / "reconstruction").values())
     matching = series / "matching"
     lists = tuple(_lists_in(matching)) if matching.is_dir() else ()
-    return ProjectFiles(volumes, lists, named=False)
+    return ProjectFiles(volumes, lists or tuple(_lists_in(folder)), named=False)
+
+
+def _eman2(folder: Path) -> ProjectFiles | None:
+    """Tomograms of a project of EMAN2, with the particles of its last alignment, else the boxes in its tomograms.
+
+    Of the folder of one refinement the list of its last alignment.
+    """
+    alignments = sorted(folder.glob("aliptcls3d_*.lst"), key=_numbers_in_name)
+    if alignments:
+        return ProjectFiles(lists=(alignments[-1],), named=False, notes=(f"{alignments[-1].name} is read.",))
+    if not (folder / "info").is_dir() or not (volumes := tomograms_of_project(folder)):
+        return None
+    aligned = sorted(folder.glob(_EMAN2_LISTS), key=_numbers_in_name)
+    boxes = sorted((folder / "info").glob("*_info.json"))
+    lists = (aligned[-1],) if aligned else tuple(path for path in boxes if _is_list(path))
+    notes = (f"{folder} is a project of EMAN2; {aligned[-1].relative_to(folder)} is read.",) if aligned else ()
+    return ProjectFiles(tuple(volumes.values()), lists, named=False, notes=notes)
+
+
+def _dynamo(folder: Path) -> ProjectFiles | None:
+    """The table of the last iteration of an alignment project of Dynamo's."""
+    tables = sorted(folder.glob(_DYNAMO_TABLES), key=_numbers_in_name)
+    if not tables:
+        return None
+    chosen = tables[-1].relative_to(folder)
+    return ProjectFiles(
+        lists=(tables[-1],),
+        named=False,
+        notes=(f"{folder} is a project of Dynamo; {chosen} of its last iteration is read.",),
+    )
+
+
+def _peet(folder: Path) -> ProjectFiles | None:
+    """The project of PEET in a folder."""
+    found = [path for path in sorted(folder.glob("*.prm")) if _dialect(path) == _PEET]
+    if len(found) > 1:
+        names = shortened([path.name for path in found])
+        raise InputError(f"{folder} holds {len(found)} projects of PEET ({names}); name one, such as {found[0]}.")
+    return ProjectFiles(lists=(found[0],), named=False) if found else None
+
+
+def _numbers_in_name(path: Path) -> list[int]:
+    """Numbers in the last two parts of a path, by which runs and iterations are in order."""
+    return [int(text) for text in re.findall(r"\d+", "/".join(path.parts[-2:]))]
 
 
 def _lists_in(folder: Path) -> Iterator[Path]:
@@ -335,24 +416,30 @@ def _check_lists(lists: Sequence[Path]) -> None:
     if len(lists) < 2:
         return
     owner: dict[str, Path] = {}
+    apart = len({path.parent for path in lists}) > 1
     for path in lists:
-        for name in _names_in(path):
+        for name in _names_in(path, apart=apart):
             other = match_tomogram(name, owner)
             if other is not None:
                 raise InputError(
                     f"{path.parent} holds two lists of tomogram {name}, {owner[other].name} and {path.name}. Name one, "
                     "or a pattern such as 'matching/*_ribosome.star'."
                 )
-        owner |= dict.fromkeys(_names_in(path), path)
+        owner |= dict.fromkeys(_names_in(path, apart=apart), path)
 
 
-def _names_in(path: Path) -> list[str]:
-    """Names of a list's tomograms; that of its file where it says none, or cannot be read without them."""
+def _names_in(path: Path, *, apart: bool) -> list[str]:
+    """Names of a list's tomograms; that of its file where it says none, or cannot be read without them.
+
+    Parameters
+    ----------
+    apart : whether lists lie in folders of their own, which then say more than names of files that are all alike.
+    """
     try:
         names = names_in_list(path)
     except InputError:
         names = []
-    return names or [plain_name(path.name)]
+    return names or [path.parent.name if apart else plain_name(path.name)]
 
 
 def _is_list(path: Path) -> bool:

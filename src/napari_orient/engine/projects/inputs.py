@@ -126,6 +126,7 @@ def _of_volumes(
     if not opened:
         raise InputError(next(iter(failed.values())))
     unread = tuple(failed)
+    opened = _named_apart(opened)
     _check_names(opened)
     pairs, absent = _of_lists(opened, files.lists, metadata, failed)
     if not pairs:
@@ -172,6 +173,20 @@ def _names_one_of(path: Path, tomograms: Sequence[str]) -> bool:
         return match_tomogram(plain_name(path.name), tomograms) is not None and not names_in_list(path)
     except InputError:
         return False
+
+
+def _named_apart(tomograms: Sequence[Tomogram]) -> list[Tomogram]:
+    """The tomograms; where several have one name, and each a folder of its own, these are called as their folders."""
+    names = [tomogram.name for tomogram in tomograms]
+    folders = [None if tomogram.path is None else tomogram.path.absolute().parent.name for tomogram in tomograms]
+    same = [name for name in names if names.count(name) > 1]
+    own = [folder for name, folder in zip(names, folders, strict=True) if name in same]
+    if not same or None in own or len(set(own)) < len(own) or set(own) & set(names):
+        return list(tomograms)
+    return [
+        replace(tomogram, name=folder) if tomogram.name in same and folder else tomogram
+        for tomogram, folder in zip(tomograms, folders, strict=True)
+    ]
 
 
 def _check_names(tomograms: Sequence[Tomogram]) -> None:

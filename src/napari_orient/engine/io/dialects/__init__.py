@@ -12,14 +12,16 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.copick import COPICK, COPICK_PROJECT, NDJSON
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.dynamo import DYNAMO
-from napari_orient.engine.io.dialects.imod import IMOD, PEET
+from napari_orient.engine.io.dialects.eman2 import EMAN2_BOXES, EMAN2_PARTICLES
+from napari_orient.engine.io.dialects.imod import IMOD
 from napari_orient.engine.io.dialects.motive_list import EM_MOTIVE_LIST, STOPGAP
+from napari_orient.engine.io.dialects.peet import PEET, PEET_PROJECT
 from napari_orient.engine.io.dialects.polnet import POLNET
 from napari_orient.engine.io.dialects.relion import RELION4, RELION5
 from napari_orient.engine.io.dialects.relion_like import PICKS_IN_VOXELS, PYTOM_MATCH_PICK, RELION_TABLE
 from napari_orient.engine.io.dialects.tables import CBOX, CSV, HEADERLESS, NAPARI_POINTS, PYTME, TSV
 from napari_orient.engine.io.dialects.unreadable import UNREADABLE
-from napari_orient.engine.io.dialects.warp import M_EXPORT, M_SPECIES, WARP_MATCHING, WARPTOOLS
+from napari_orient.engine.io.dialects.warp import M_EXPORT, M_PROJECT, M_SPECIES, WARP_MATCHING, WARPTOOLS
 from napari_orient.engine.io.dialects.xml_lists import DEEPFINDER, PYTOM
 from napari_orient.engine.outputs import given_path
 
@@ -29,6 +31,7 @@ DIALECTS: tuple[Dialect, ...] = (
     WARPTOOLS,
     WARP_MATCHING,
     M_SPECIES,
+    M_PROJECT,
     M_EXPORT,
     PYTOM_MATCH_PICK,
     PICKS_IN_VOXELS,
@@ -39,13 +42,16 @@ DIALECTS: tuple[Dialect, ...] = (
     COPICK_PROJECT,
     NDJSON,
     IMOD,
-    PEET,
+    PEET_PROJECT,
+    EMAN2_BOXES,
+    EMAN2_PARTICLES,
     CBOX,
     DEEPFINDER,
     PYTOM,
     POLNET,
     CSV,
     TSV,
+    PEET,
     RELION_TABLE,
     PYTME,
     NAPARI_POINTS,

@@ -1,4 +1,4 @@
-"""Models of IMOD (.mod) and motive lists of PEET (.csv), which belong to a model.
+"""Models of IMOD (.mod), read and written.
 
 bio3d.colorado.edu/imod/doc/binspec.html: a model is a big-endian file of chunks. Its points are in pixels of the
 volume; views saved in the slicer (SLAN) have three angles: R is the rotation by (−x, −y, −z) about fixed axes x, y, z.
@@ -6,7 +6,6 @@ volume; views saved in the slicer (SLAN) have three angles: R is the rotation by
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +15,17 @@ import numpy as np
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
-from napari_orient.engine.io.dialects.motive_list import EM_ROWS, em_columns
-from napari_orient.engine.io.dialects.text_tables import split_cells
-from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels, rotations_unless_zero, texts
-from napari_orient.engine.io.star import Table, numbers
-from napari_orient.engine.io.tomograms import ListMetadata
-from napari_orient.engine.particles import FloatArray, Particles
-from napari_orient.engine.rotations import zxz_to_matrix
+from napari_orient.engine.io.dialects.voxels import (
+    VoxelRows,
+    left_out,
+    particles_in_voxels,
+    size_note,
+    sizes_to_write,
+    texts,
+)
+from napari_orient.engine.io.tomograms import ListMetadata, find_extents
+from napari_orient.engine.outputs import replacing
+from napari_orient.engine.particles import Extent, FloatArray, Particles, shortened
 
 _MAGIC = b"IMODV1.2"
 
@@ -188,6 +191,67 @@ def _posed(model: ImodModel) -> tuple[FloatArray, FloatArray | None, tuple[str, 
     return points, None, (note,)
 
 
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+_SCATTERED = 1 << 9
+"""Flag of an object whose points are no line (IMOD_OBJFLAG_SCAT)."""
+
+_SPHERE_PIXELS = 5
+"""Radius in pixels of the sphere that 3dmod draws about a point; chosen."""
+
+_NANOMETRES = -9
+"""The unit of the pixel size that is written, as an exponent of ten of a metre."""
+
+
+def model_sizes(path: Path, particles: Particles, metadata: ListMetadata) -> FloatArray:
+    """Size in Å of the voxels that particles of one tomogram are written in, (N,).
+
+    Raises
+    ------
+    InputError
+        If they lie in several tomograms, or the size is unknown.
+    """
+    names = particles.tomogram_names
+    if len(names) > 1:
+        raise InputError(
+            f"{path} is of one tomogram, and the particles lie in {len(names)} ({shortened(names)}). Write a file for "
+            "each: give its tomogram (--tomogram)."
+        )
+    return sizes_to_write(path, particles, metadata)
+
+
+def write_model(path: Path, points: FloatArray, *, pixel_size: float, extent: Extent | None) -> None:
+    """Write points (N, 3) in pixels as one object of scattered points.
+
+    Parameters
+    ----------
+    pixel_size : Å.
+    extent : of the tomogram, in whatever voxels; None where it is unknown.
+    """
+    size = (0, 0, 0)
+    if extent is not None:
+        x, y, z = (round(side * extent.voxel_size / pixel_size) for side in extent.size)
+        size = (x, y, z)
+    # Sizes, one object, flags, how it is drawn; offsets 0, scales 1; the pixel size and its unit.
+    header = struct.pack(">4iI4i", *size, 1, 0, 1, 1, 0, 255) + struct.pack(">6f", 0, 0, 0, 1, 1, 1)
+    header += struct.pack(">5ifii3f", 0, 0, -1, 0, 0, pixel_size / _UNITS[_NANOMETRES], _NANOMETRES, 0, 0, 0, 0)
+    # One contour, flags, how it is drawn and its colour; the spheres; symbols and lines; no mesh, no surface.
+    facts = struct.pack(">iIii3fi", 1, _SCATTERED, 0, 1, 0, 1, 0, _SPHERE_PIXELS)
+    facts += struct.pack(">8B2i", 0, 3, 1, 1, 0, 0, 0, 0, 0, 0)
+    contour = struct.pack(">iIii", len(points), 0, 0, 0) + points.astype(">f4").tobytes()
+    with replacing(path) as beside:
+        beside.write_bytes(_MAGIC + bytes(128) + header + b"OBJT" + bytes(128) + facts + b"CONT" + contour + b"IEOF")
+
+
+def _write_mod(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
+    sizes = model_sizes(path, particles, metadata)
+    extent = find_extents(particles.tomogram_names, [metadata.extents]).get(particles.tomogram_names[0])
+    write_model(path, particles.positions / sizes[:, None], pixel_size=float(sizes[0]), extent=extent)
+    angles = "Angles are not in a model: PEET's motive list (.csv, --dialect peet) has them."
+    lost = () if particles.rotations is None else (angles,)
+    return (size_note(sizes), *lost, *left_out(particles, "A model of IMOD"))
+
+
 IMOD = Dialect(
     name="imod",
     title="IMOD model",
@@ -197,103 +261,7 @@ IMOD = Dialect(
     trap="PEET's angles are in its motive list (.csv): open that one.",
     recognises=lambda file: file.head.startswith(b"IMOD"),
     read=_read_mod,
-    volumes=lambda file: {"": None},
-)
-
-
-# --- PEET -----------------------------------------------------------------------------------------------------------
-
-
-def _is_motive_list(file: ListFile) -> bool:
-    return bool(file.lines) and file.lines[0].startswith("CCC") and "EulerZ" in file.lines[0]
-
-
-def _motive_rows(file: ListFile) -> FloatArray:
-    """Values of the particles, (N, 20), in the order of AV3's motive list.
-
-    Raises
-    ------
-    InputError
-        If a row has fewer values, or one that is no number.
-    """
-    lines = [line for line in file.text.splitlines() if line.strip()][1:]
-    if not lines:
-        raise InputError(f"{file.path} has no particles: there is no row after its header. Choose another file.")
-    cells = [row[:EM_ROWS] for row in split_cells(lines, file.path)]
-    short = next((number for number, row in enumerate(cells, start=1) if len(row) < EM_ROWS), None)
-    if short is not None:
-        raise InputError(f"{file.path}: row {short} has fewer than the {EM_ROWS} values of a motive list. Mend it.")
-    table: Table = {str(place): tuple(column) for place, column in enumerate(zip(*cells, strict=True))}
-    return numbers(table, tuple(table), where=str(file.path))
-
-
-def _model_of(path: Path) -> Path:
-    """The model whose points a motive list moves.
-
-    Found by its own name, by the project's ``.prm`` beside it, or as the only model in the folder.
-
-    Raises
-    ------
-    InputError
-        If none is found.
-    """
-    same = path.with_suffix(".mod")
-    named = [item for prm in sorted(path.parent.glob("*.prm")) for item in _models_in_project(prm, path)]
-    models = sorted(path.parent.glob("*.mod"))
-    found = [same] if same.is_file() else [item for item in named if item.is_file()] or models
-    if len(found) != 1:
-        raise InputError(
-            f"{path} is a motive list of PEET, which holds shifts and angles; the points are in a model (.mod), and "
-            f"{len(found) or 'none'} may be meant. Put it beside the list as {same.name}."
-        )
-    return found[0]
-
-
-def _models_in_project(prm: Path, path: Path) -> list[Path]:
-    """The model that a project of PEET names for the tomogram whose number is in the list's name (``_Tom2_``)."""
-    text = prm.read_text(encoding="utf-8", errors="replace")
-    found = re.search(r"fnModParticle\s*=\s*\{(.*?)\}", text, flags=re.DOTALL)
-    names = re.findall(r"'([^']+)'", found[1]) if found else []
-    number = re.search(r"_Tom(\d+)_", path.name)
-    chosen = names if number is None else names[int(number[1]) - 1 : int(number[1])]
-    return [prm.parent / name for name in chosen]
-
-
-def _read_peet(file: ListFile, metadata: ListMetadata) -> Particles:
-    values, place = _motive_rows(file), _model_of(file.path)
-    model = read_model(place)
-    named = [round(value) for value in values[:, 3].tolist()]
-    wrong = next((number for number in named if not 1 <= number <= len(model.points)), None)
-    if wrong is not None:
-        raise InputError(
-            f"{file.path} names point {wrong} of {place.name}, which has {len(model.points)} points. "
-            "They do not belong together."
-        )
-    index = np.array(named) - 1
-    rotations, notes = rotations_unless_zero(values[:, [16, 18, 17]], zxz_to_matrix)
-    own = None if model.pixel_size is None else np.full(len(values), model.pixel_size)
-    # Column 4 is the point, and 5 a weight, where AV3 has subtomogram and tomogram.
-    held = values.copy()
-    held[:, 3] = np.arange(1, len(values) + 1)
-    rows = VoxelRows(
-        voxels=model.points[index] + values[:, 10:13],
-        names=[""] * len(values),
-        rotations=rotations,
-        own_sizes=own,
-        extra=em_columns(held),
-        notes=(f"Points are those of {place.name}.", *notes),
-    )
-    return particles_in_voxels(rows, metadata, where=str(file.path))
-
-
-PEET = Dialect(
-    name="peet",
-    title="PEET motive list",
-    programs="PEET (MOTL_Tom1_Iter1.csv)",
-    suffixes=(".csv",),
-    layout="pixels: the model's points plus columns 11 to 13; EulerZ(1), EulerX(2), EulerZ(3) = phi, theta, psi (zxz)",
-    trap="It holds no positions: they are in the model (.mod) beside it.",
-    recognises=_is_motive_list,
-    read=_read_peet,
+    write=_write_mod,
+    in_voxels=True,
     volumes=lambda file: {"": None},
 )

@@ -63,22 +63,37 @@ class NumberedTomograms:
 def tomograms_beside(path: Path) -> NumberedTomograms:
     """Tomograms that a file beside a list names; none where there is no such file.
 
-    The file has the list's name, or is the only one of its kind in the folder. Lists of several programs may have one
-    name: a table of Dynamo's takes its own ``.doc`` before the file that belongs to the others.
+    The file has the list's name, or is the only one of its kind in the folder; for a table of Dynamo, whose projects
+    lie beside the catalogue, in the nearest folder above that has one. Lists of several programs may have one name: a
+    table of Dynamo's takes its own ``.doc`` before the file that belongs to the others.
     """
     own = path.with_name(path.stem + _TABLE)
     is_dynamo = path.suffix.lower() == ".tbl" and path.with_suffix(".doc").is_file()
     if own.is_file() and not is_dynamo:
         return _read_table(own)
-    for suffix, read in ((".doc", _numbered_lines), (".vll", _lines)):
-        same, others = path.with_suffix(suffix), sorted(path.parent.glob(f"*{suffix}"))
-        chosen = same if same.is_file() else others[0] if len(others) == 1 else None
-        if chosen is not None:
-            paths = read(chosen)
-            names = _plain_names(paths)
-            files = {key: found_file(text, beside=chosen) for key, text in paths.items()}
-            return NumberedTomograms(names, files, notes=(f"Names of tomograms are from {chosen.name}.",))
-    return NumberedTomograms()
+    levels = _LEVELS if path.suffix.lower() == ".tbl" else 1
+    chosen = next(
+        (found for folder in path.resolve().parents[:levels] if (found := _names_in(folder, path.stem))), None
+    )
+    if chosen is None:
+        return NumberedTomograms()
+    paths = _LISTS_OF_NAMES[chosen.suffix](chosen)
+    files = {key: found_file(text, beside=chosen) for key, text in paths.items()}
+    return NumberedTomograms(_plain_names(paths), files, notes=(f"Names of tomograms are from {chosen.name}.",))
+
+
+_LEVELS = 5
+"""Folders, from a table's own upwards, in which Dynamo's list of tomograms is looked for: a table in
+PROJECT/results/ite_0001/averages lies four below the catalogue."""
+
+
+def _names_in(folder: Path, stem: str) -> Path | None:
+    """Dynamo's list of tomograms in a folder: of a table's name, or the only one of its kind."""
+    for suffix in _LISTS_OF_NAMES:
+        same, others = folder / f"{stem}{suffix}", sorted(folder.glob(f"*{suffix}"))
+        if same.is_file() or len(others) == 1:
+            return same if same.is_file() else others[0]
+    return None
 
 
 def _plain_names(paths: Mapping[int, str]) -> dict[int, str]:
@@ -314,6 +329,10 @@ def _lines(path: Path) -> dict[int, str]:
     lines = (line.strip() for line in _text(path).splitlines())
     paths = [line for line in lines if line and line[0] not in "*#%>"]
     return dict(enumerate(paths, start=1))
+
+
+_LISTS_OF_NAMES: dict[str, Callable[[Path], dict[int, str]]] = {".doc": _numbered_lines, ".vll": _lines}
+"""How each kind of Dynamo's lists of tomograms is read, by its suffix, the one that states numbers first."""
 
 
 def _text(path: Path) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.eman2 import EMAN2_BOXES, EMAN2_PARTICLES
 from napari_orient.engine.io.volumes.em import is_em_volume
 
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|\(lp\d|\(dp\d|ccopy_reg|cpandas|cnumpy")
@@ -44,6 +45,32 @@ def _is_mrc(file: ListFile) -> bool:
     return file.head[208:212] == b"MAP "
 
 
+_IMOD_TABLES = (
+    ".xf",
+    ".prexf",
+    ".xg",
+    ".prexg",
+    ".tltxf",
+    ".rawtlt",
+    ".xtilt",
+    ".fid",
+    ".3dmod",
+    ".xyz_resid",
+    ".resid",
+)
+"""Suffixes of what IMOD writes of the alignment of a tilt series, as numbers without a header or as models of beads."""
+
+
+def _is_image_series(file: ListFile) -> bool:
+    """Whether rows are tilt images: defocus and group of each, and no coordinates in three dimensions."""
+    return {"rlnImageName", "rlnGroupName"} <= file.tags and not any("Coordinate" in tag for tag in file.tags)
+
+
+def _is_series_without_boxes(file: ListFile) -> bool:
+    series = file.head_text.lstrip().startswith("{") and (file.holds('"tlt_params"') or file.holds('"apix_unbin"'))
+    return series and not EMAN2_BOXES.recognises(file)
+
+
 def _is_mdoc(file: ListFile) -> bool:
     return any(line.startswith(("[ZValue", "[FrameSet")) for line in file.lines)
 
@@ -52,10 +79,6 @@ def _is_list_of_tomograms(file: ListFile) -> bool:
     return file.suffix in (".doc", ".vll") or bool(
         file.lines and file.lines[0].startswith("number,tomogram,voxel_size")
     )
-
-
-def _is_peet_project(file: ListFile) -> bool:
-    return file.suffix == ".prm" or any(line.startswith("fnModParticle") for line in file.lines)
 
 
 def _kind(
@@ -69,7 +92,8 @@ UNREADABLE = (
     _kind(
         "pickle",
         "a Python pickle, which could run any program when it is opened",
-        "Export a table instead: TomoTwin writes .coords beside its .tloc; pandas has to_csv.",
+        "Export a table instead: cryodrgn_utils filter_star and tomodrgn filter_star (--ind indices.pkl) write the "
+        "STAR file of the particles chosen; TomoTwin writes .coords beside its .tloc; pandas has to_csv.",
         _is_pickle,
     ),
     _kind(
@@ -94,6 +118,12 @@ UNREADABLE = (
         _begins(b"\x89HDF"),
         is_volume=True,
     ),
+    _kind(
+        "cryosparc",
+        "a table of cryoSPARC (.cs)",
+        "Convert it to STAR (pyem's csparc2star.py); where particles lie in tomograms is in the list they came from.",
+        lambda file: file.suffix == ".cs" and file.head.startswith(b"\x93NUMPY"),
+    ),
     _kind("npy", "an array of NumPy", "Save it as text with numpy.savetxt: columns x, y, z.", _begins(b"\x93NUMPY")),
     _kind(
         "boxes",
@@ -102,10 +132,10 @@ UNREADABLE = (
         lambda file: file.suffix == ".box",
     ),
     _kind(
-        "species",
-        "a species or population of M",
-        "Open the species' list beside it, SPECIES_particles.star.",
-        _names_xml("Species", "Population", "DataSource"),
+        "source",
+        "M's list of tilt series",
+        "Open the population, or the list of a species (SPECIES_particles.star).",
+        _names_xml("DataSource"),
     ),
     _kind(
         "warp-series",
@@ -127,9 +157,9 @@ UNREADABLE = (
     ),
     _kind(
         "eman2-info",
-        "a file of boxes of EMAN2 (info/*.json)",
-        "Export it as STAR (e2spt_refine2relion.py) or as columns x, y, z.",
-        lambda file: file.head_text.lstrip().startswith("{") and file.holds('"boxes_3d"'),
+        "what EMAN2 knows of a tilt series (info/*.json), without boxes",
+        "Pick in its tomogram first (e2spt_boxer.py), or open the list of an alignment (spt_XX/aliptcls3d_YY.lst).",
+        _is_series_without_boxes,
     ),
     _kind(
         "matlab", "a file of MATLAB", "Write the table as text with writetable: columns x, y, z.", _begins(b"MATLAB ")
@@ -153,10 +183,10 @@ UNREADABLE = (
         _begins(b"<marker_set", b"<?xml version='1.0'?><marker_set"),
     ),
     _kind(
-        "eman2",
-        "a list or project file of EMAN2",
-        "Export it as STAR (e2spt_refine2relion.py) or as columns x, y, z.",
-        _begins(b"#LSX"),
+        "eman2-images",
+        "a list of images of EMAN2, which does not say where they lie",
+        "Open that of an alignment (spt_XX/aliptcls3d_YY.lst), or the boxes (info/*_info.json).",
+        lambda file: file.head.startswith(b"#LSX") and not EMAN2_PARTICLES.recognises(file),
     ),
     _kind(
         "names",
@@ -164,12 +194,24 @@ UNREADABLE = (
         "Open the table of particles that it lies beside; this file is found by itself.",
         _is_list_of_tomograms,
     ),
-    _kind("peet-project", "a project of PEET", "Open its motive list (MOTL_Tom1_Iter1.csv).", _is_peet_project),
     _kind(
         "wedge-list",
         "a list of STOPGAP, but not of particles",
         "Open its motive list (data_stopgap_motivelist).",
         lambda file: any(name.startswith("stopgap_") and name != "stopgap_motivelist" for name in file.blocks),
+    ),
+    _kind(
+        "imod-transforms",
+        "a table of the alignment of a tilt series in IMOD",
+        "Open the list of its particles (.mod, or a table).",
+        lambda file: file.suffix in _IMOD_TABLES,
+    ),
+    _kind(
+        "tilt-images",
+        "a list of tilt images, many of each particle, without the places of these",
+        "Open the list that the images were cut from (of WarpTools, M or RELION), filtered by the same indices: "
+        "tomodrgn filter_star --starfile-type volumeseries.",
+        _is_image_series,
     ),
     _kind("mdoc", "the description of a tilt series (.mdoc)", "Open the list of its particles.", _is_mdoc),
 )

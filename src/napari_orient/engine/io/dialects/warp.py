@@ -26,6 +26,7 @@ from napari_orient.engine.io.dialects.relion import (
 )
 from napari_orient.engine.io.dialects.relion_coordinates import CENTRED, PIXELS
 from napari_orient.engine.io.dialects.voxels import as_numbers
+from napari_orient.engine.io.dialects.warp_project import list_of_project
 from napari_orient.engine.io.star import Table, number_columns, numbers, write_star
 from napari_orient.engine.io.tomograms import (
     ListMetadata,
@@ -269,4 +270,19 @@ M_SPECIES = Dialect(
     recognises=lambda file: bool(_SPECIES_NAMES & file.tags),
     read=_read_species,
     volumes=_species_volumes,
+)
+
+M_PROJECT = Dialect(
+    name="m-project",
+    title="M population or species",
+    programs="M (NAME.population, SPECIES.species)",
+    suffixes=(".population", ".species"),
+    layout="as the list of the species, which is followed",
+    trap="A population of several species is none of them: open one.",
+    recognises=lambda file: (
+        any(f"<{tag}" in file.head_text for tag in ("Population", "Species GUID", "Species>"))
+        or file.suffix in (".population", ".species")
+    ),
+    read=lambda file, metadata: _read_species(ListFile(list_of_project(file)), metadata),
+    volumes=lambda file: _species_volumes(ListFile(list_of_project(file))),
 )

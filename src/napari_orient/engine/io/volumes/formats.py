@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,9 @@ VOLUME_SUFFIXES = (
     *tiff.SUFFIXES,
 )
 """Endings of the names of volumes, in the order in which one is preferred where several files have one name."""
+
+_SUBTOMOGRAM = re.compile(r"particle_\d{3,}\.(em|mrc)$")
+"""Names of Dynamo's subtomograms, which lie by thousands beside their table and are no tomograms."""
 
 _MAGIC_BYTES = 64
 """Bytes at a file's start that formats are known by."""
@@ -125,6 +129,8 @@ def volume_name(path: Path) -> str:
 def names_volume(path: Path) -> bool:
     """Whether a path can be that of a volume: by its ending, and for EM files, which may be lists, by its header."""
     if not path.name.lower().endswith(VOLUME_SUFFIXES) or path.name.startswith("."):
+        return False
+    if _SUBTOMOGRAM.match(path.name):
         return False
     return path.suffix.lower() not in em.SUFFIXES or em.is_em_volume(path)
 

@@ -65,6 +65,18 @@ def read_hdf5(path: Path | str, *, voxel_size: float | None = None, flag: str = 
     return Tomogram(density, size.value, path.stem, size.source, size.notes)
 
 
+def stack_voxel_size(path: Path) -> float | None:
+    """Å of a voxel of the first image of a stack of EMAN2; None where it is none, does not say it, or has no h5py."""
+    try:
+        import h5py
+
+        with h5py.File(path, mode="r") as file:
+            sizes = _stated(file[f"{_EMAN_IMAGES}/0/image"])
+    except (ImportError, OSError, KeyError, AttributeError):
+        return None
+    return None if sizes is None or sizes[0] <= 0 else sizes[0]
+
+
 def _volume(file: Any, path: Path) -> Any:
     """The dataset that is a volume: EMAN2's only image, or the only one of three axes."""
     import h5py
