@@ -48,7 +48,7 @@ def test_a_pick_and_its_doubles_do_not_speak_for_themselves():
 
 
 def test_where_few_poses_are_right_or_noise_hides_all_the_networks_own_probabilities_remain():
-    few = posed(10, amplitude=AMPLITUDE, right=0.5, seed=1)
+    few = posed(10, amplitude=AMPLITUDE, right=0.3, seed=1)
     assert PoseEvidence.estimate(few, MIRRORED, radius=RADIUS).average is None
     noisy = posed(60, amplitude=3.5, right=0.8, seed=1)
     evidence = PoseEvidence.estimate(noisy, MIRRORED, radius=RADIUS)

@@ -20,6 +20,7 @@ from napari_orient.engine.model.grid import offsets, soft_ball
 from napari_orient.engine.model.noise import radial_level
 from napari_orient.engine.networks.average_score import PosedPatches, PoseEvidence, joined_patches
 from napari_orient.engine.networks.mixture import BestPoses, PoseMixture
+from napari_orient.engine.networks.prewhitening import levelled
 from napari_orient.engine.networks.view_variability import ViewVariability, wedge_axes
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, evenly_spaced_rows
@@ -142,7 +143,10 @@ def estimate_input(
         If the tomogram is flat round every pick.
     """
     places = picks.positions[evenly_spaced_rows(len(picks), _MOST)]
-    found = TomogramInput(tomogram, mixture, Whitening(torch.zeros(0), mixture.options))
+    options = mixture.options
+    resolution = max(options.network_resolution, _NYQUIST * tomogram.voxel_size)
+    level = levelled(tomogram, places, box=options.box, resolution=resolution)
+    found = TomogramInput(level, mixture, Whitening(torch.zeros(0), options))
     found = yield from _whitened(found, places, centring=centring)
     yield Step(len(places), len(places) + 1, "Checking contrast, size and hand")
     some = picks.positions[evenly_spaced_rows(len(picks), _SAMPLE)]

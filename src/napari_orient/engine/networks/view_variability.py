@@ -10,7 +10,8 @@ others lack:
 2. **Gram matrix** of the rest, without its diagonal, in which no particle's own noise counts. Its leading eigenvector
    u weighs the residuals to a *component*, Σ u_j r_j.
 3. **Null.** The same residuals, each in one of the cube's 24 rotations at random, have nothing in common. Their leading
-   eigenvalue is what the particles' own must exceed.
+   eigenvalue is what the particles' own must exceed, and by so much that what differs, (λ - λ₀) / N of a residual's
+   power, is no small share of the particle's.
 
 A particle's *coordinate* is its part along the component of the others, over that along m. What differs from those that
 the network fits best displaces the pose, by as much as in a template's (`refinement.variability`).
@@ -38,6 +39,10 @@ _RESOLUTION = 50.0
 _LEAST_RATIO = 1.3
 """Leading eigenvalue over that of the null from which particles differ. In simulated tomograms of one kind of particle
 it is 0.8 to 1.2; half of 70 bent by 20° 2.8, 50S subunits 3.3, another ribosome 4.4; half of 32 1.5, 1.7 and 2.5."""
+_LEAST_STRENGTH = 0.018
+"""Mean power of what particles have of the component, over that along the mean, from which they differ. Half of 70 bent
+by 20° have 0.026 to 0.040, 50S subunits 0.037 to 0.073, another ribosome 0.10 to 0.13, denoised or not; of ribosomes
+alone, strong non-local means makes up to 0.012: it acts on a particle by its noise."""
 _NULL_DRAWS = 4
 """Times that the residuals are rotated at random; single eigenvalues differ by 4 %."""
 _NULL_SEED = 0
@@ -108,9 +113,12 @@ class ViewVariability:
         wedge = WedgeRegression.estimate(stripped, sample.rotations, axes)
         residuals = wedge.subtracted_from(stripped, sample.rotations)
         value, weights = leading_component(residuals)
-        if value < _LEAST_RATIO * _null(stripped, _cube_views(voxels), wedge, sample.rotations):
+        null = _null(stripped, _cube_views(voxels), wedge, sample.rotations)
+        along_mean = views @ mean
+        typical = float(along_mean.median())
+        strength = (value - null) / len(views) * _rest_over_mean(views, along_mean, typical)
+        if value < _LEAST_RATIO * null or strength < _LEAST_STRENGTH:
             return None
-        typical = float((views @ mean).median())
         halves = (views[::2].mean(0), views[1::2].mean(0))
         bound = unit_bound_deg2(low_pass, *halves)
         found = cls(sample, mean, wedge, residuals, weights, typical, bound, low_pass, radius)
@@ -260,6 +268,13 @@ def _cube_views(voxels: Tensor) -> Tensor:
 def _stripped(views: Tensor, mean: Tensor) -> Tensor:
     """Views (N, F) less their part along the mean, of length 1."""
     return torch.nn.functional.normalize(views - (views @ mean)[:, None] * mean, dim=1)
+
+
+def _rest_over_mean(views: Tensor, along_mean: Tensor, typical: float) -> float:
+    """Median power of views (N, F) beside their mean, over that along it (N,), whose median is ``typical``."""
+    mean_power = along_mean.square()
+    least = (_LEAST_PART * typical) ** 2
+    return float(((views.square().sum(1) - mean_power) / mean_power.clamp_min(least)).median())
 
 
 def _tensors(rotations: Tensor, axes: Tensor) -> Tensor:
