@@ -10,7 +10,8 @@ with M the image of a bead of that size, a_i its strength, s_i its shift of less
 all else, particles and noise. M, a and s are estimated by alternating least squares, the largest beads first, each with
 the others subtracted. Beads that touch are divided where their outline narrows: at the maxima of the distance from it.
 M is shrunk towards 0 where it is no greater than its standard error (Wiener's filter, voxel by voxel): from few beads
-only what is strongest is subtracted.
+only what is strongest is subtracted. A bead is its own inversion, and so is its image as far as the tilt images are
+aligned: the even part of M is the mean of twice as many, and is there of two beads already.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,14 +61,26 @@ _BLOCK_OF_MAXIMUM = 15
 """Voxels of the cube whose largest density counts as that of a bead; 10 nm are 10 voxels of 10 Å. Chosen."""
 _LEAST_OF_HIGHEST = 0.4
 """Density of a bead, smoothed, over that of the densest of those that rays join; of 5 beside 10 nm it is 0.5."""
+_LEAST_OWN_INVERSION = 0.4
+"""Correlation with its inversion below which a candidate may be the side of a bead. Simulated beads have 0.6 to 0.98,
+sides of those of 15 nm under a contrast transfer at most 0.2."""
+_LEAST_INVERSION = 0.5
+"""The same of two sides together, at the least: such beads have 0.6 to 0.7."""
+_FARTHEST_SIDES = 1.6
+"""Distance of two sides of a bead over the sum of the radii of balls of their volumes, at the most; simulated 0.8."""
+_SHARE_OF_SIDE = 0.8
+"""Share of a side's radius by which a bead reaches beyond the middle of it; chosen."""
 _PADDING = 3
 """Voxels beside an outlier that its smoothed density reaches to."""
 _DEPTH_BLUR = 0.7
 """Voxels, the same of distances from the outline: one maximum a bead."""
 _BETWEEN_PARTS = 5
 """Voxels of the cube in which the middle of a bead is the only maximum; smaller beads have a diameter of 4."""
-_LEAST_BEADS = 4
-"""Beads from which their image is estimated: of fewer it would hold much of the particles beside them."""
+_LEAST_BEADS = 2
+"""Beads from which their image is estimated."""
+_LEAST_COPIES = 4
+"""Beads and inversions of beads that a voxel of the image is the mean of, at the least: of fewer it would hold much of
+the particles beside them."""
 _CLUSTER = 4
 """Cores within which beads are of one cluster; chosen: six that touch span 3 to 6 of them."""
 _ROUNDS = 3
@@ -83,8 +97,6 @@ _FARTHEST_SHIFT = 3.0
 """Voxels by which a bead may lie off the centroid of its outlying voxels."""
 _BLUR = 2.0
 """Voxels, standard deviation of the Gaussian over which image and standard error are compared."""
-_CAUTION = 2.0
-"""Factor of the squared standard error that the image is shrunk by: beyond the rays nothing is left of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,6 +239,11 @@ class _Candidate:
     volume: float
     sign: float
 
+    @property
+    def radius(self) -> float:
+        """Voxels of the ball of that volume."""
+        return math.cbrt(3 * self.volume / (4 * math.pi))
+
 
 def _search(tomogram: Tomogram, positions: FloatArray, limits: OutlierLimits, *, far: float) -> Work[list[_Candidate]]:
     """What may be beads within so many voxels of a pick: outliers of one sign, and not too small."""
@@ -240,7 +257,52 @@ def _search(tomogram: Tomogram, positions: FloatArray, limits: OutlierLimits, *,
         found += _candidates(tomogram.density, low, high, limits)
         yield
     sign = np.sign(sum(item.sign * item.volume for item in found))
-    return [item for item in found if item.sign == sign and item.volume >= _LEAST_VOXELS]
+    found = [item for item in found if item.sign == sign and item.volume >= _LEAST_VOXELS]
+    return (yield from _joined(tomogram.density, found))
+
+
+def _joined(density: Density, found: list[_Candidate]) -> Work[list[_Candidate]]:
+    """The candidates, those joined that are sides of one bead.
+
+    A bead is its own inversion, and so are two that touch, each about its own centre. The sides of a large one, which a
+    contrast transfer makes a shell and the missing wedge opens, are not; about the middle between them they are.
+    """
+    whole = [_inversion_correlation(density, item.centre, item.radius + 1) for item in found]
+    yield
+    joined, sides = [], [item for item, value in zip(found, whole, strict=True) if value < _LEAST_OWN_INVERSION]
+    for first, second in combinations(sides, 2):
+        apart = float(np.linalg.norm(first.centre - second.centre))
+        if apart > _FARTHEST_SIDES * (first.radius + second.radius):
+            continue
+        centre = (first.centre + second.centre) / 2
+        radius = apart / 2 + _SHARE_OF_SIDE * max(first.radius, second.radius)
+        joined.append((_inversion_correlation(density, centre, radius), centre, radius))
+        yield
+    for value, centre, radius in sorted(joined, key=lambda item: -item[0]):
+        parts = [item for item in found if np.linalg.norm(item.centre - centre) < radius]
+        if value < _LEAST_INVERSION or sum(any(part is side for side in sides) for part in parts) < 2:
+            continue
+        found = [item for item in found if not any(item is part for part in parts)]
+        found.append(_Candidate(centre, sum(part.volume for part in parts), parts[0].sign))
+    return found
+
+
+def _inversion_correlation(density: Density, centre: FloatArray, radius: float) -> float:
+    """Correlation of the density in a ball with its inversion, at the best centre within a voxel."""
+    reach = math.ceil(radius)
+    corner = np.rint(centre).astype(int) - reach - 1
+    low, high = np.maximum(corner, 0), np.minimum(corner + 2 * reach + 3, density.shape)
+    block = np.array(density[tuple(map(slice, low, high))], np.float32)
+    block[~np.isfinite(block)] = np.median(block[np.isfinite(block)])
+    cube = np.zeros((2 * reach + 3,) * 3, np.float32)
+    cube[tuple(map(slice, low - corner, high - corner))] = block - np.median(block)
+    line = np.square(np.arange(-reach, reach + 1))
+    inside = line[:, None, None] + line[:, None] + line <= radius**2
+    best = -1.0
+    for step in np.ndindex(3, 3, 3):
+        part = cube[tuple(slice(first, first + 2 * reach + 1) for first in step)] * inside
+        best = max(best, float((part * part[::-1, ::-1, ::-1]).sum() / max(float(np.square(part).sum()), 1e-12)))
+    return best
 
 
 def _candidates(
@@ -261,11 +323,8 @@ def _candidates(
     for number, box in enumerate(find_objects(labels), start=1):
         values = np.where(labels[box] == number, cube[box], 0.0)
         sign = float(np.sign((values * np.abs(values)).sum()))
-        weight = np.maximum(sign * values, 0)
-        if not weight.any():
-            continue
-        # Smoothed, for under a contrast transfer a bead is a shell.
-        weight = gaussian_filter(np.pad(weight, _PADDING), _OUTLINE_BLUR)
+        # Of either sign, and smoothed: under a contrast transfer a bead is shells of both.
+        weight = gaussian_filter(np.pad(np.abs(values), _PADDING), _OUTLINE_BLUR)
         for voxels in _bead_voxels(weight):
             centre = voxels.mean(axis=0) - _PADDING + [part.start for part in box] + corner
             if ((centre >= low) & (centre < high)).all():
@@ -376,23 +435,37 @@ def _sums(density: Density, beads: GoldBeads, size: int) -> Work[Volume]:
 def _with_image(beads: GoldBeads, size: int, sums: Volume) -> GoldBeads:
     """The beads with the image of a size from sums over its beads, (4, n, n, n).
 
-    These are strength times density, squared strength, squared density, and number: where fewer beads than
-    `_LEAST_BEADS` lie so far inside the tomogram that a voxel of the image is there, it stays 0.
+    These are strength times density, squared strength, squared density, and number: where fewer beads or inversions of
+    beads than `_LEAST_COPIES` lie so far inside the tomogram that a voxel of the image is there, it stays 0.
     """
-    from scipy.ndimage import gaussian_filter
-
-    match, weight, power, count = sums[0], np.maximum(sums[1], 1e-6), sums[2], sums[3]
-    before = beads.images[size].density
-    image = before + _undone_overlap(match / weight - before, beads, size)
-    image[count < _LEAST_BEADS] = 0
-    residual = np.maximum(power - match * image, 0) / np.maximum(count - 1, 1)
-    error = gaussian_filter(residual / weight, _BLUR)
-    image *= np.clip(1 - _CAUTION * error / np.maximum(gaussian_filter(np.square(image), _BLUR), 1e-12), 0, 1)
-    image *= _taper(len(image))
+    whole = _mean_image(beads, size, sums)
+    # As of twice as many beads: each, and its inversion.
+    even = _mean_image(beads, size, sums + sums[:, ::-1, ::-1, ::-1])
+    odd = (np.where(sums[3] >= _LEAST_COPIES, whole[0] - even[0], 0), whole[1])
+    image = (_shrunk(*even) + _shrunk(*odd)) * _taper(len(even[0]))
     middle = _middle(image, beads.images[size].core + 1)
     inner = slice(1, -1)
     gradient = np.stack([np.gradient(middle, axis=axis)[inner, inner, inner] for axis in range(3)])
     return _with_image_of(beads, size, BeadImage(image, gradient))
+
+
+def _mean_image(beads: GoldBeads, size: int, sums: Volume) -> tuple[Volume, Volume]:
+    """The mean of a size's beads from their sums, (n, n, n), and the square of its standard error."""
+    match, weight, power, count = sums[0], np.maximum(sums[1], 1e-6), sums[2], sums[3]
+    before = beads.images[size].density
+    image = before + _undone_overlap(match / weight - before, beads, size)
+    image[count < _LEAST_COPIES] = 0
+    residual = np.maximum(power - match * image, 0) / np.maximum(count - 1, 1)
+    return image, residual / weight
+
+
+def _shrunk(image: Volume, square_error: Volume) -> Volume:
+    """The image (n, n, n) as far as it is larger than its standard error, of which the square is given."""
+    from scipy.ndimage import gaussian_filter
+
+    error, square = gaussian_filter(square_error, _BLUR), gaussian_filter(np.square(image), _BLUR)
+    shrunk: Volume = image * np.clip(1 - error / np.maximum(square, 1e-12), 0, 1)
+    return shrunk
 
 
 def _undone_overlap(step: Volume, beads: GoldBeads, size: int) -> Volume:
