@@ -362,17 +362,17 @@ def _picks(truth: Particles, kinds: Sequence[Template], condition: Condition, rn
 def _cropped(
     tomogram: Tomogram, particles: Particles, truth: Particles, count: int
 ) -> tuple[Tomogram, Particles, Particles]:
-    """A tomogram without so many voxels at every face, and the particles whose origins still lie in it."""
+    """A tomogram without so many voxels at every face, all particles, and those of the truth that still lie in it."""
     inner = slice(count, -count)
     small = replace(tomogram, density=np.ascontiguousarray(tomogram.density[inner, inner, inner]))
     size = np.array(small.extent.size) * small.voxel_size
 
-    def inside(these: Particles) -> Particles:
-        moved = these.replace(positions=these.positions - count * small.voxel_size).located_in(small)
-        margin = small.voxel_size
-        return moved.take(((moved.positions > margin) & (moved.positions < size - 2 * margin)).all(axis=1))
+    def moved(these: Particles) -> Particles:
+        return these.replace(positions=these.positions - count * small.voxel_size).located_in(small)
 
-    return small, inside(particles), inside(truth)
+    kept, margin = moved(truth), small.voxel_size
+    inside = ((kept.positions > margin) & (kept.positions < size - 2 * margin)).all(axis=1)
+    return small, moved(particles), kept.take(inside)
 
 
 def _centre_of_mass(template: Template) -> np.ndarray:
@@ -396,6 +396,7 @@ def _false_picks(
     dark = darkest[rng.permutation(len(darkest))]
     anywhere = rng.uniform(6, shape[::-1] - 7, (2000, 3))
     others = particles.positions[~picked & (np.asarray(particles.kind) == f"pdb_{PROTEASOME}")] / size
+    others = others[((others >= 6) & (others <= np.array(shape[::-1]) - 7)).all(axis=1)]
     wanted = ((darkest, 4), (others, count // 3), (dark, count // 4), (anywhere, count))
     chosen: list[np.ndarray] = []
     for places, most in wanted:

@@ -166,8 +166,23 @@ class GoldBeads:
     def hold(self, positions: FloatArray, voxel_size: float) -> NDArray[np.bool_]:
         """Which positions (N, 3), xyz in Å, lie on a bead, where no particle's centre is, (N,)."""
         apart = np.linalg.norm(positions[:, None, ::-1] / voxel_size - self.voxels, axis=2)
-        radii = np.array([image.core - _CORE_MARGIN for image in self.images])[self.sizes]
-        return np.asarray((apart < _HELD_RADII * radii).any(axis=1))
+        return np.asarray((apart < _HELD_RADII * self._radii).any(axis=1))
+
+    def within(self, corner: NDArray[np.int_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Which voxels of a block (z, y, x) that begins at a corner lie within a bead, or on its rim."""
+        inside = np.zeros(shape, np.bool_)
+        for voxel, radius in zip(self.voxels - corner, self._radii + 1, strict=True):
+            low, high = np.maximum(voxel - radius, 0), np.minimum(voxel + radius + 1, shape)
+            if (high > low).all():
+                there = tuple(map(slice, low, high))
+                off = [np.square(np.arange(first, last) - at) for first, last, at in zip(low, high, voxel, strict=True)]
+                inside[there] |= off[0][:, None, None] + off[1][:, None] + off[2] <= radius**2
+        return inside
+
+    @property
+    def _radii(self) -> NDArray[np.int_]:
+        """Radius of each bead in voxels, (B,)."""
+        return np.array([image.core - _CORE_MARGIN for image in self.images])[self.sizes]
 
     @property
     def alike(self) -> NDArray[np.bool_]:

@@ -1,7 +1,8 @@
-"""Tomograms whose outliers of density, gold beads and hot voxels, are filled near the picks.
+"""Tomograms without gold beads and their rays, and whose other outliers of density are filled near the picks.
 
-Gold is what patches have most strongly in common: left in, random starts average beads, not particles. The outliers
-about each pick (`voxel_outliers`) are found once, and filled whenever a patch is read; the tomogram stays as it is.
+Gold is what patches have most strongly in common: left in, random starts average beads, not particles. Beads are
+subtracted with their rays (`gold_beads`); what is left of them, and hot voxels, the outliers about each pick
+(`voxel_outliers`), are found once, and filled whenever a patch is read. The tomogram stays as it is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_orient.engine.gold_beads import GoldBeads, WithoutBeads, estimate_gold_beads
 from napari_orient.engine.io.volumes.on_demand import ChangedDensity
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Tomogram, evenly_spaced_rows
@@ -50,12 +52,17 @@ def fill_outliers(picks: Labelled, options: DiscoveryOptions) -> Work[Labelled]:
 
 
 def as_measured(tomogram: Tomogram) -> Tomogram:
-    """The tomogram without anything filled."""
+    """The tomogram without anything filled or subtracted."""
     density = tomogram.density
-    return replace(tomogram, density=density.density) if isinstance(density, FilledDensity) else tomogram
+    while isinstance(density, FilledDensity | WithoutBeads):
+        density = density.density
+    return replace(tomogram, density=density)
 
 
 def _filled(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Work[Tomogram]:
+    reach = options.diameter + 2 * options.max_shift
+    beads = yield from estimate_gold_beads(tomogram, positions, radius=options.radius, side=reach)
+    tomogram = tomogram if beads is None else beads.subtracted_from(tomogram)
     side = 2 * int(np.ceil(options.radius / tomogram.voxel_size))
     some = positions[evenly_spaced_rows(len(positions), _SAMPLE)]
     limits = estimate_outlier_limits(raw_cubes(tomogram, some, side=side))
@@ -63,10 +70,10 @@ def _filled(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions
     if limits is None:
         return tomogram
     # A patch, shifted as far as the options allow, and what its resampling reads beyond it.
-    reach = int(np.ceil((options.diameter + 2 * options.max_shift) / tomogram.voxel_size))
+    voxels_reached = int(np.ceil(reach / tomogram.voxel_size))
     found = []
     for position in positions:
-        found.append(_outliers(tomogram, position, limits, reach=reach))
+        found.append(_outliers(tomogram, position, limits, beads, reach=voxels_reached))
         yield
     voxels, values = (np.concatenate(part) for part in zip(*found, strict=True))
     _, first = np.unique(np.ravel_multi_index(tuple(voxels.T), tomogram.density.shape), return_index=True)
@@ -76,14 +83,20 @@ def _filled(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions
 
 
 def _outliers(
-    tomogram: Tomogram, position: FloatArray, limits: OutlierLimits, *, reach: int
+    tomogram: Tomogram, position: FloatArray, limits: OutlierLimits, beads: GoldBeads | None, *, reach: int
 ) -> tuple[NDArray[np.int_], NDArray[np.float32]]:
-    """Outliers in the cube that reaches so many voxels from a position: zyx (M, 3), and the mean of the rest, (M,)."""
+    """Outliers in the cube that reaches so many voxels from a position: zyx (M, 3), and the mean of the rest, (M,).
+
+    Where a bead was subtracted, what is left within it is one.
+    """
     cube = next(raw_cubes(tomogram, position[None], side=2 * reach))
-    mask = limits.mask(cube)
-    if mask is None or mask.all():
-        return np.zeros((0, 3), int), np.zeros(0, np.float32)
     corner = np.floor(position[::-1] / tomogram.voxel_size + 0.5).astype(int) - reach
+    mask = limits.mask(cube)
+    if beads is not None:
+        within = beads.within(corner, cube.shape)
+        mask = within if mask is None else mask | within
+    if mask is None or not mask.any() or mask.all():
+        return np.zeros((0, 3), int), np.zeros(0, np.float32)
     voxels = np.argwhere(mask) + corner
     voxels = voxels[((voxels >= 0) & (voxels < tomogram.density.shape)).all(1)]
     return voxels, np.full(len(voxels), cube[~mask].mean(dtype=np.float64), np.float32)
