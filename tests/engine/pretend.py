@@ -70,6 +70,8 @@ def pretended_gpu() -> Iterator[None]:
         patch("torch.cuda.is_available", lambda: True),
         patch("torch.cuda.get_device_name", lambda *_: "pretended"),
         patch("torch.cuda.mem_get_info", lambda *_: (2**34, 2**34)),
+        # A build of torch for CUDA asks the driver for the accelerator's state at each step of an optimiser.
+        patch("torch.accelerator.current_accelerator", lambda *_, **__: None, create=True),
         patch("torch.Generator", here),
         _Factories(),
     ):

@@ -131,6 +131,7 @@ def _multiscales(node: Any) -> Mapping[str, Any] | None:
 
 def _described(described: Mapping[str, Any], path: Path) -> list[_Level]:
     try:
+        described = _in_levels_system(described)
         units = _units(described)
         common = _transforms(described)
         levels = [_level(str(item["path"]), _transforms(item), common, units) for item in described["datasets"]]
@@ -139,6 +140,21 @@ def _described(described: Mapping[str, Any], path: Path) -> list[_Level]:
     if not levels:
         raise InputError(f"{path} has multiscales without a level. Write it again.")
     return levels
+
+
+def _in_levels_system(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The description with the axes of the coordinate system that the levels are in, where systems are named (0.6).
+
+    Transformations of the whole image then lead to other systems, and belong to none of its levels.
+    """
+    systems = described.get("coordinateSystems")
+    if not systems:
+        return described
+    steps = described["datasets"][0].get("coordinateTransformations") or [{}]
+    output = steps[-1].get("output")
+    name = output.get("name") if isinstance(output, Mapping) else output
+    system = next((item for item in systems if item["name"] == name), systems[0])
+    return {**described, "axes": system["axes"], "coordinateTransformations": None}
 
 
 def _units(described: Mapping[str, Any]) -> list[str | None]:
@@ -158,7 +174,9 @@ def _units(described: Mapping[str, Any]) -> list[str | None]:
 
 def _transforms(described: Mapping[str, Any]) -> dict[str, list[float]]:
     """Scale and translation of z, y and x, as far as they are stated."""
-    stated = described.get("coordinateTransformations") or []
+    steps = described.get("coordinateTransformations") or []
+    # A sequence holds its steps; they are those of a level in 0.4 and 0.5: a scale, then a translation.
+    stated = [step for item in steps for step in (item.get("transformations") or [item])]
     return {
         str(item["type"]): [float(value) for value in item[item["type"]][-3:]]
         for item in stated
