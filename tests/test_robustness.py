@@ -411,6 +411,9 @@ def test_a_results_characters_that_a_terminal_lacks_are_escaped(place):
 def test_a_file_is_written_though_nobody_reads_what_is_said_about_it(place):
     done = run_in_shell(f"{{program}} convert {place}/list.star {place}/out.csv 2>&- ")
     assert (done.returncode, (place / "out.csv").exists()) == (0, True)
+    done = run_in_shell(f"{{program}} convert {place}/list.star {place}/all.csv <&- >&- 2>&-")
+    assert done.returncode == 0
+    assert (place / "all.csv").read_bytes() == (place / "out.csv").read_bytes()
     done = run_in_shell(f"{{program}} convert {place}/list.star {place}/out.tsv >/dev/full")
     assert (done.returncode, (place / "out.tsv").exists()) == (2, True)
     assert b"standard output cannot be written: no space" in done.stderr

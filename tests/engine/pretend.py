@@ -8,7 +8,7 @@ the CPU's own, to the bit. What only the hardware shows (kernels, memory, pace) 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -70,12 +70,19 @@ def pretended_gpu() -> Iterator[None]:
         patch("torch.cuda.is_available", lambda: True),
         patch("torch.cuda.get_device_name", lambda *_: "pretended"),
         patch("torch.cuda.mem_get_info", lambda *_: (2**34, 2**34)),
-        # A build of torch for CUDA asks the driver for the accelerator's state at each step of an optimiser.
-        patch("torch.accelerator.current_accelerator", lambda *_, **__: None, create=True),
+        # A build of torch for CUDA asks the driver for these at each step of an optimiser.
+        patch("torch.cuda.is_current_stream_capturing", lambda: False),
+        _without_accelerator(),
         patch("torch.Generator", here),
         _Factories(),
     ):
         yield
+
+
+def _without_accelerator() -> AbstractContextManager[Any]:
+    if not hasattr(torch, "accelerator"):  # before torch 2.6
+        return nullcontext()
+    return patch("torch.accelerator.current_accelerator", lambda *_, **__: None)
 
 
 def there(item: Any) -> Any:

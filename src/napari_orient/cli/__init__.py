@@ -112,6 +112,7 @@ def parser_of(name: str) -> tuple[Verb, Parser]:
 @contextmanager
 def _plain_streams() -> Iterator[None]:
     """Context in which characters that a stream's code page lacks are printed as escapes; results are written out."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A stream may have been replaced below Python.
@@ -127,6 +128,17 @@ def _plain_streams() -> Iterator[None]:
             raise
         _print_no_more()
         raise InputError(f"standard output cannot be written: {os_error_words(error)}.") from error
+
+
+def _open_closed_streams() -> None:
+    """Open the standard streams that were closed on the null device.
+
+    The next file that is opened would take the number of a closed one, and get what a library prints; and libraries
+    write to the streams as they are imported (NumPy 2.0).
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open to the end
 
 
 def _print_no_more() -> None:
