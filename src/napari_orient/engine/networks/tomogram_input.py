@@ -19,6 +19,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.grid import offsets, soft_ball
 from napari_orient.engine.model.noise import radial_level
 from napari_orient.engine.networks.average_score import PosedPatches, PoseEvidence, joined_patches
+from napari_orient.engine.networks.directional_power import DirectionalPower
 from napari_orient.engine.networks.mixture import BestPoses, PoseMixture
 from napari_orient.engine.networks.prewhitening import levelled
 from napari_orient.engine.networks.view_variability import ViewVariability, wedge_axes
@@ -60,6 +61,7 @@ class TomogramInput:
     Parameters
     ----------
     whitening : from the mean power of its picks.
+    directions : usual power of their whitened patches by direction; None before it is estimated.
     dark : whether particles are darker than their surroundings.
     scale : size of the particles, in the tomogram's Å, over that of those it learnt from: 1 unless another fits better.
     evidence : of right poses, beside the network's own.
@@ -70,6 +72,7 @@ class TomogramInput:
     tomogram: Tomogram
     mixture: PoseMixture
     whitening: Whitening
+    directions: DirectionalPower | None = None
     dark: bool = True
     scale: float = 1.0
     evidence: PoseEvidence = field(default_factory=PoseEvidence)
@@ -81,13 +84,27 @@ class TomogramInput:
         patches = self.patches(positions, centring=centring)
         return self.whitening.apply(-patches if self.dark else patches)
 
+    def best(self, spectra: Tensor, *, mirrored: bool = False) -> BestPoses:
+        """The best poses of whitened half-spectra, in which directions that are strong in one patch count less."""
+        if self.directions is None:
+            return self.mixture.best(spectra)
+        weighted = self.directions.weighted(mirror_images(spectra) if mirrored else spectra)
+        return self.mixture.best(mirror_images(weighted) if mirrored else weighted)
+
     @torch.inference_mode()
-    def posed(self, positions: FloatArray, spectra: Tensor) -> tuple[BestPoses, Tensor, PosedPatches]:
+    def posed(
+        self, positions: FloatArray, spectra: Tensor, *, mirrored: bool = False
+    ) -> tuple[BestPoses, Tensor, PosedPatches]:
         """Poses of whitened half-spectra of patches about positions (N, 3), their errors if right, and both as posed.
 
-        The errors (N,) are in degrees; what is posed is on the CPU.
+        The errors (N,) are in degrees; what is posed is on the CPU. Views are of all directions alike: a particle's
+        score against the average must not fall with what beside it is weighted down.
+
+        Parameters
+        ----------
+        mirrored : whether these are mirror images; see `mirrored`.
         """
-        found = self.mixture.best(spectra)
+        found = self.best(spectra, mirrored=mirrored)
         right, error = self.mixture.calibrated(found)
         views = self.mixture.views_of(spectra, found)
         columns = (right, found.log_odds, found.rotations, views)
@@ -96,7 +113,7 @@ class TomogramInput:
     def mirrored(self, positions: FloatArray, *, centring: str) -> Tensor:
         """Those of the patches' mirror images; see `mirror_images`."""
         patches = self.patches(positions, centring=centring)
-        whitening = replace(self.whitening, filter=mirror_images(self.whitening.filter[None], half=True)[0])
+        whitening = replace(self.whitening, filter=mirror_images(self.whitening.filter[None])[0])
         return whitening.apply(mirror_images(-patches if self.dark else patches))
 
     def patches(self, positions: FloatArray, *, centring: str) -> Tensor:
@@ -195,18 +212,23 @@ def _whitened(found: TomogramInput, places: FloatArray, *, centring: str) -> Str
     InputError
         If the tomogram is flat round every place.
     """
-    tomogram, options, total, count = found.tomogram, found.mixture.options, torch.zeros(1), 0
+    tomogram, options, each = found.tomogram, found.mixture.options, list[Tensor]()
     for done, positions in _batches(places):
         yield Step(done, len(places) + 1, "Estimating the tomogram's spectrum")
-        power = spectra_of(found.patches(positions, centring=centring), options).abs().square().cpu()
-        total, count = total + power.sum(0), count + int((power.sum((1, 2, 3)) > 0).sum())
+        each.append(spectra_of(found.patches(positions, centring=centring), options).abs().square().cpu())
+    # A flat patch has none.
+    full = torch.cat([power.sum((1, 2, 3)) > 0 for power in each])
+    count = int(full.sum())
     if count == 0:
         raise InputError(
             f"{tomogram.name} is flat round every particle; expected a tomogram with noise. Was it masked there, or "
             "not written to its end?"
         )
-    whitening = whitening_of_power(total / count, count, options, tomogram_voxel_size=tomogram.voxel_size / found.scale)
-    return replace(found, whitening=whitening)
+    size = tomogram.voxel_size / found.scale
+    mean = sum((power.sum(0) for power in each), torch.zeros(1)) / count
+    whitening = whitening_of_power(mean, count, options, tomogram_voxel_size=size)
+    whitened = torch.cat(each)[full] * whitening.filter.square()
+    return replace(found, whitening=whitening, directions=DirectionalPower.estimate(whitened, options))
 
 
 def _batches(places: FloatArray) -> Iterator[tuple[int, FloatArray]]:
@@ -217,7 +239,7 @@ def _batches(places: FloatArray) -> Iterator[tuple[int, FloatArray]]:
 @torch.inference_mode()
 def _log_odds(found: TomogramInput, patches: Tensor) -> Tensor:
     """Log-odds (N,) that the best pose of each patch is right."""
-    return found.mixture.best(found.whitening.apply(-patches if found.dark else patches)).log_odds
+    return found.best(found.whitening.apply(-patches if found.dark else patches)).log_odds
 
 
 def _with_contrast(found: TomogramInput, patches: Tensor) -> tuple[TomogramInput, Tensor]:
@@ -259,7 +281,7 @@ def _with_evidence(found: TomogramInput, positions: FloatArray, *, centring: str
         power = power + spectra.abs().square().sum(0).cpu()
     yield Step(len(places), len(places) + len(rows), "Checking the tomogram's hand")
     sample, some = joined_patches(posed), places[rows]
-    mirrored = found.posed(some, found.mirrored(some, centring=centring))[2]
+    mirrored = found.posed(some, found.mirrored(some, centring=centring), mirrored=True)[2]
     if _better(mirrored.log_odds, sample.take(torch.from_numpy(rows)).log_odds):
         found = _noted(found, _HAND_TEXT)
     radius = found.mixture.options.mask_radius * found.scale
@@ -292,8 +314,8 @@ def _better(first: Tensor, second: Tensor, *, least: float = _LEAST_DIFFERENCE) 
     return bool(difference.mean() > max(_SIGNIFICANT * error, least))
 
 
-def mirror_images(cubes: Tensor, *, half: bool = False) -> Tensor:
-    """Cubes (N, n, n, n) mirrored in the plane y = 0 through the centre voxel; ``half``: the same of half-spectra."""
+def mirror_images(cubes: Tensor) -> Tensor:
+    """Cubes (N, n, n, n) mirrored in the plane y = 0 through the centre voxel; half-spectra of them likewise."""
     # Voxel n // 2 stays where it is, as does frequency 0.
     return cubes.flip(2).roll(1, 2)
 
