@@ -125,6 +125,16 @@ def test_the_sample_opens_with_picks_on_dark_particles_and_truth_in_green(make_n
     assert len(by_role(viewer, "truth")) == len(by_role(viewer, "axes")) == 1
 
 
+def test_a_sample_is_drawn_as_the_arrows_of_its_viewer_are(make_napari_viewer):
+    viewer = make_napari_viewer()
+    drawing = session_of(viewer).drawing
+    drawing.show_as(drawing.view.replace(axes="z"))
+    viewer.open_sample(PLUGIN, "simulated")
+    (arrows,) = [layer for layer in viewer.layers if layers.role(layer) == layers.AXES]
+    (truth,) = [layer for layer in viewer.layers if layers.role(layer) == layers.TRUTH]
+    assert len(arrows.data) == len(truth.data)
+
+
 def test_the_window_is_alive_while_a_sample_is_simulated(make_napari_viewer):
     viewer = make_napari_viewer()
     turns, timer = [], QTimer()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+import napari
 from qtpy.QtCore import QEventLoop
 from qtpy.QtWidgets import QApplication
 
@@ -17,6 +18,7 @@ from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import PICKS, TRUTH, LayerParts
+from napari_orient.gui.session import session_of
 
 SEED = 7
 """Random seed of the simulations; any other gives other samples of the same kind."""
@@ -68,7 +70,7 @@ CROWDED = Sample(
 
 
 def sample_layers(sample: Sample = PLAIN) -> list[LayerParts]:
-    """A sample as layers: tomogram, picks without poses, and true poses with green arrows.
+    """A sample as layers: tomogram, picks without poses, and true poses with arrows as the current viewer draws them.
 
     Raises
     ------
@@ -78,7 +80,9 @@ def sample_layers(sample: Sample = PLAIN) -> list[LayerParts]:
     tomogram, truth = simulated_sample(sample)
     name = sample.name
     true = layers.particles_parts(truth, tomogram.extent, role=TRUTH, name=f"{name} truth")
-    axes = axes_parts(truth, true, ViewOptions())
+    viewer = napari.current_viewer()
+    view = ViewOptions() if viewer is None else session_of(viewer).drawing.view
+    axes = axes_parts(truth, true, view)
     picks = truth.replace(rotations=None)
     picked = layers.particles_parts(picks, tomogram.extent, role=PICKS, name=f"{name} picks")
     return [layers.tomogram_parts(tomogram), *([axes] if axes else []), true, picked]
