@@ -59,7 +59,8 @@ def test_the_tomograms_of_a_list_in_a_project_of_warp_or_m_are_found_there(tmp_p
         "</Population>", '<Sources><Source GUID="1" Path="../elsewhere/all.source" /></Sources></Population>'
     )
     population.write_text(text, encoding="utf-16")
-    for named in (population, species / "ribo.species", species / "ribo_particles.star"):
+    volume(species / "ribo_half1.mrc")
+    for named in (population, population.parent, species, species / "ribo.species", species / "ribo_particles.star"):
         is_the_truth(read_project([named]))
     (tmp_path / "elsewhere").rename(tmp_path / "warp_tiltseries")
     listed = tmp_path / "relion" / "ribo.star"

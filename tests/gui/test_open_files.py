@@ -5,7 +5,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_orient.engine.io import read_particles, write_tomogram
-from napari_orient.gui.layers import TRUTH
+from napari_orient.gui.layers import PICKS, TRUTH
 from napari_orient.gui.opening import open_paths
 from napari_orient.gui.pages.result_cards import ExportCard, FigureCard
 from napari_orient.gui.pages.train_card import TrainCard
@@ -92,6 +92,32 @@ def test_every_file_that_was_read_for_a_layer_is_open_whatever_it_came_in(door, 
         export.button.click()
         assert OPEN in export.done.text(), path
     assert [path.read_bytes() for path in read] == before
+
+
+def test_a_folder_of_another_program_s_project_opens_as_the_command_line_takes_it(tmp_path, qtbot):
+    for number in (1, 2):
+        place = tmp_path / "lab" / f"TS_{number:02d}"
+        place.mkdir(parents=True)
+        write_tomogram(place / "tomo.mrc", np.zeros((20, 40, 50), np.float32), voxel_size=10.0)
+        (place / "picks.csv").write_text("x,y,z,rot,tilt,psi\n" + f"{100 * number},200,100,10,20,30\n" * number)
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    open_paths(session, [tmp_path / "lab"])
+    qtbot.waitUntil(lambda: session.jobs.running is None and len(session.index.particles()) == 1)
+    assert session.tomograms.names() == ["TS_01", "TS_02"]
+    assert [item.tomogram for item in session.tomograms.sets(PICKS)] == ["TS_01", "TS_02"]
+    session.tomograms.choose("TS_02")
+    assert sorted(len(layer.data) for layer in session.index.particles()) == [1, 2]
+
+
+def test_a_folder_of_tomograms_alone_lists_them_and_shows_the_first(tmp_path, qtbot):
+    for name in ("TS_01", "TS_02"):
+        write_tomogram(tmp_path / f"{name}.mrc", np.zeros((20, 40, 50), np.float32), voxel_size=10.0)
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    open_paths(session, [tmp_path])
+    qtbot.waitUntil(lambda: session.jobs.running is None and len(session.index.volumes()) == 1)
+    assert session.tomograms.names() == ["TS_01", "TS_02"]
 
 
 def test_a_figure_never_takes_the_place_of_an_open_tomogram(opened, scene, qtbot):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from napari_orient.engine.io.particle_lists import read_provenance
 from napari_orient.engine.io.tomograms import match_tomogram
 from napari_orient.engine.io.volumes.formats import names_volume
 from napari_orient.engine.outputs import recorded_reads
-from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram
+from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.projects.files import project_files
+from napari_orient.engine.projects.inputs import read_project
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui import layers
 from napari_orient.gui.axes import ViewOptions, axes_parts
@@ -256,7 +259,7 @@ def _renew(session: Session, layer: Points, particles: Particles, path: Path) ->
 
 
 def open_paths(session: Session, paths: Sequence[Path]) -> None:
-    """Open files, volumes before lists, and PolNet folders in a job; what is wrong with one is said by `refuse`."""
+    """Open files, volumes before lists, and folders in a job; what is wrong with one is said by `refuse`."""
     folders = [path for path in paths if path.is_dir() and not names_volume(path)]
     files = [path for path in paths if path not in folders]
     for path in sorted(files, key=lambda item: not names_volume(item)):
@@ -267,7 +270,7 @@ def open_paths(session: Session, paths: Sequence[Path]) -> None:
     session.tomograms.arrange()
     if folders:
         job = session.jobs.start(_read_folders(folders), title="Opening", immediately=True)
-        job.answered.connect(lambda found: list_pairs(session, *found))
+        job.answered.connect(lambda found: list_contents(session, found))
 
 
 def parts_of_file(session: Session | None, path: Path, *, volume: bool, size: float | None = None) -> list[LayerParts]:
@@ -308,36 +311,84 @@ def refuse(session: Session, path: Path, error: InputError) -> None:
         show_error(words)
 
 
-def _read_folders(folders: Sequence[Path]) -> Stream[Step, tuple[Labelled, list[Path]]]:
-    """The tomograms of PolNet's folders with their particles, and the files that were read for them."""
-    pairs: list[tuple[Tomogram, Particles]] = []
-    read: list[Path] = []
+@dataclass(frozen=True, eq=False)
+class FolderContents:
+    """What a folder stands for.
+
+    Parameters
+    ----------
+    name : the folder's.
+    pairs : tomograms with their particles; None for a tomogram that has none.
+    files : that were read for them.
+    path : the list of all particles, where it is one.
+    are_true : whether poses are a simulation's.
+    notes : how the files were found and read, a sentence each.
+    """
+
+    name: str
+    pairs: Sequence[tuple[Tomogram, Particles | None]]
+    files: Sequence[Path]
+    path: Path | None = None
+    are_true: bool = False
+    notes: Sequence[str] = ()
+
+    def parts(self, tomogram: str, particles: Particles) -> list[ListedParticles]:
+        """The particles of one tomogram as they are listed; of a simulation picks and true poses apart."""
+        if self.are_true:
+            picks = ListedParticles(particles.replace(rotations=None), PICKS, f"{tomogram} picks", files=self.files)
+            truth = ListedParticles(particles, TRUTH, f"{tomogram} truth", files=self.files)
+            return [picks] if particles.rotations is None else [picks, truth]
+        role = PREDICTED if particles.expected_error_deg is not None else PICKS
+        said = "" if self.path is None else read_provenance(self.path)
+        return [ListedParticles(particles, role, f"{self.name} {tomogram}", said, self.path, self.files)]
+
+
+def _read_folders(folders: Sequence[Path]) -> Stream[Step, list[FolderContents]]:
+    """What each folder stands for: PolNet's results, a project of another program, or tomograms and their lists."""
+    found = []
     for number, folder in enumerate(folders):
         yield Step(number, len(folders), f"Reading {folder.name}")
-        if not is_polnet_folder(folder):
-            raise InputError(f"{folder} is no PolNet result folder; drop its tomograms and lists themselves.")
-        with recorded_reads() as files:
-            pairs += read_labelled(folder)
-        read += files
-    return pairs, read
+        try:
+            found.append(_contents(folder))
+        except InputError as error:
+            words = dock_text(str(error))
+            if asks_for_size(error):
+                words += " Drop that file itself: the page Data asks for its size."
+            raise InputError(words) from error
+    return found
 
 
-def list_pairs(session: Session, pairs: Labelled, files: Sequence[Path]) -> None:
-    """List tomograms with their particles, true poses apart, and show the first: only that gets layers.
+def _contents(folder: Path) -> FolderContents:
+    with recorded_reads() as read:
+        if is_polnet_folder(folder):
+            return FolderContents(folder.name, read_labelled(folder), read, are_true=True)
+        named = project_files([folder])
+        if not named.lists:
+            return FolderContents(folder.name, [(read_tomogram(path), None) for path in named.volumes], read)
+        project = read_project([folder])
+    failed = [f"{name} is left out: {words}" for name, words in project.failed.items()]
+    path = named.lists[0] if len(named.lists) == 1 else None
+    return FolderContents(folder.name, project.pairs, read, path, notes=(*project.notes, *failed))
 
-    ``files`` were read for them, and are not written over while any of them is open. What is there is not listed again.
+
+def list_contents(session: Session, every: Sequence[FolderContents]) -> None:
+    """List the tomograms of folders with their particles, and show the first: only that gets layers.
+
+    Files that were read for them are not written over while any of them is open. What is there is not listed again.
     """
-    known = {item.tomogram for item in session.tomograms.sets() if set(files) & set(_files_of(item.source))}
-    for tomogram, particles in pairs:
-        if tomogram.name in known:
-            continue
-        part = ListedParticles(particles.replace(rotations=None), PICKS, f"{tomogram.name} picks", files=files)
-        session.tomograms.list_particles(tomogram.name, part, volume=tomogram)
-        if particles.rotations is not None:
-            truth = ListedParticles(particles, TRUTH, f"{tomogram.name} truth", files=files)
-            session.tomograms.list_particles(tomogram.name, truth)
-    if pairs:
-        session.tomograms.choose(pairs[0][0].name)
+    for found in every:
+        known = {item.tomogram for item in session.tomograms.sets() if set(found.files) & set(_files_of(item.source))}
+        for tomogram, particles in found.pairs:
+            if tomogram.name in known:
+                continue
+            session.tomograms.list_particles(tomogram.name, volume=tomogram)
+            for part in [] if particles is None else found.parts(tomogram.name, particles):
+                session.tomograms.list_particles(tomogram.name, part)
+        if found.notes:
+            show_info(f"{found.name}: {' '.join(map(dock_text, found.notes))}")
+    names = [tomogram.name for found in every for tomogram, _ in found.pairs]
+    if names:
+        session.tomograms.choose(names[0])
         session.viewer.reset_view()
 
 

@@ -226,7 +226,7 @@ def _arranged(folder: Path) -> ProjectFiles:
     """Files of a folder, lists and all."""
     if is_polnet_folder(folder):
         return ProjectFiles(polnet=(folder,), named=False)
-    for arranged in (_copick, _relion_job, _relion_project, _warp, _eman2, _dynamo, _peet):
+    for arranged in (_copick, _relion_job, _relion_project, _m, _warp, _eman2, _dynamo, _peet):
         found = arranged(folder)
         if found is not None:
             return found
@@ -342,6 +342,18 @@ def _warp(folder: Path) -> ProjectFiles | None:
     matching = series / "matching"
     lists = tuple(_lists_in(matching)) if matching.is_dir() else ()
     return ProjectFiles(volumes, lists or tuple(_lists_in(folder)), named=False)
+
+
+def _m(folder: Path) -> ProjectFiles | None:
+    """The population of M in a folder, or the species whose folder it is; maps beside it are no tomograms."""
+    for suffix in ("population", "species"):
+        found = sorted(folder.glob(f"*.{suffix}"))
+        if len(found) > 1:
+            names = shortened([path.name for path in found])
+            raise InputError(f"{folder} holds several files of M ({names}); name one, such as {found[0]}.")
+        if found:
+            return ProjectFiles(lists=(found[0],), named=False)
+    return None
 
 
 def _eman2(folder: Path) -> ProjectFiles | None:
