@@ -110,6 +110,17 @@ def test_a_folder_of_another_program_s_project_opens_as_the_command_line_takes_i
     assert sorted(len(layer.data) for layer in session.index.particles()) == [1, 2]
 
 
+def test_particles_of_a_list_without_names_are_saved_with_that_of_the_tomogram_that_came_along(tmp_path, qtbot):
+    write_tomogram(tmp_path / "TS_07.mrc", np.zeros((20, 40, 50), np.float32), voxel_size=10.0)
+    (tmp_path / "picks.coords").write_text("10 20 5\n12 8 9\n")
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    open_paths(session, [tmp_path / "picks.coords"])
+    (points,) = session.index.particles()
+    points.save(str(tmp_path / "saved.star"), plugin="napari-orient")
+    assert read_particles(tmp_path / "saved.star").tomogram_names == ["TS_07"]
+
+
 def test_a_folder_of_tomograms_alone_lists_them_and_shows_the_first(tmp_path, qtbot):
     for name in ("TS_01", "TS_02"):
         write_tomogram(tmp_path / f"{name}.mrc", np.zeros((20, 40, 50), np.float32), voxel_size=10.0)

@@ -174,4 +174,5 @@ def _announce(project: Project, model: Model) -> None:
     foreign = sorted(found - set(model.classes)) if model.classes else []
     if foreign:
         learnt = ", ".join(model.classes)
-        say(f"Note: it learnt {learnt}; angles of {', '.join(foreign)} will have no meaning (see --class).")
+        called = ", ".join(foreign)
+        say(f"Note: it learnt {learnt}; the list has {called}. Angles of other particles mean nothing (see --class).")

@@ -125,13 +125,13 @@ def _parts_of_napari_csv(session: Session | None, path: Path) -> list[LayerParts
 
 
 def _volumes_not_open(session: Session, path: Path, opened: Mapping[str, Extent]) -> dict[str, Tomogram]:
-    """Tomograms of a list whose files are found, other than those that are open."""
+    """Tomograms of a list whose files are found, other than those that are open; that of no name by its file's."""
     found = volumes_of_list(path)
     if all(match_tomogram(name, opened) is not None for name in found):
         return {}
     files = {str(layers.about(image).get("path", "")) for image in session.index.volumes()}
     return {
-        name: volume
+        name or volume.name: volume
         for name, volume in found.items()
         if (name or not opened)
         and match_tomogram(name, opened) is None
