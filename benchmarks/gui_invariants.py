@@ -37,6 +37,9 @@ from napari_orient.gui.particles_dock import ParticlesDock
 from napari_orient.gui.session import Session, session_of
 from napari_orient.gui.widgets.inputs import LayerChoice
 
+_FRAME = 8
+"""Pixels by which a dock may be wider than what is in it."""
+
 SMALLEST = (1100, 700)
 """Width and height in pixels of the window in which all must fit."""
 
@@ -266,7 +269,13 @@ def _faults_of_windows(viewer: napari.Viewer) -> Iterator[str]:
     window: Any = viewer.window._qt_window
     floating = any(dock.isFloating() for dock in window.findChildren(QDockWidget))
     least = window.minimumSizeHint()
-    usual = napari.settings.get_settings().appearance.font_size <= 10
+    # napari's docks keep the least width that they had in the largest font (0.9.2, without any plugin).
+    grown = any(
+        dock.minimumSizeHint().width() > dock.widget().minimumSizeHint().width() + _FRAME
+        for dock in window.findChildren(QDockWidget)
+        if dock.isVisible() and dock.widget() is not None and dock.windowTitle() == "layer controls"
+    )
+    usual = napari.settings.get_settings().appearance.font_size <= 10 and not grown
     if usual and not floating and (least.width() > SMALLEST[0] or least.height() > SMALLEST[1]):
         yield f"the window needs {least.width()} × {least.height()} pixels"
 

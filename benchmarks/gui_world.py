@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from napari_orient.engine.particles import concatenate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "gui"))
 
-from gui_scene import make_scene
+from gui_scene import Scene, make_scene
 
 
 class World:
@@ -54,6 +55,20 @@ class World:
         imwrite(folder / "photo.png", rng.integers(0, 255, (40, 60, 3), np.uint8))
         self.odd += [folder / name for name in ("map.mrc", "unsized.mrc", "broken.mrc", "broken.star", "notes.txt")]
         self.odd += [folder / "empty", folder / "photo.png"]
+        self.odd += self._of_other_programs(scenes[2])
+
+    def _of_other_programs(self, scene: Scene) -> list[Path]:
+        """A project of PEET, as its folder, its parameter file and its motive list, and boxes of EMAN2."""
+        peet, name = self.folder / "peet", scene.mrc.stem
+        peet.mkdir()
+        motives = peet / "run_MOTL_Tom1_Iter2.csv"
+        write_particles(motives, scene.truth, extents={name: scene.extent}, dialect="peet")
+        files = f"fnVolume = {{'../{name}/{scene.mrc.name}'}}\nfnModParticle = {{'{motives.stem}.mod'}}\n"
+        (peet / "run.prm").write_text(f"{files}fnOutput = 'run'\n")
+        boxes = self.folder / "TS_02_info.json"
+        places = [[row, -row, row % 5, "tm", 0.5, 0] for row in range(9)]
+        boxes.write_text(json.dumps({"apix_unbin": 13.5, "boxes_3d": places}))
+        return [peet, peet / "run.prm", motives, boxes]
 
     def some(self, rng: random.Random) -> list[Path]:
         """One to three files, mostly good ones."""
@@ -72,7 +87,9 @@ class Answers:
         self._timer.start()
         QFileDialog.getOpenFileName = lambda *_, **__: (str(self._file()), "")
         QFileDialog.getOpenFileNames = lambda *_, **__: ([str(path) for path in world.some(rng)], "")
-        QFileDialog.getExistingDirectory = lambda *_, **__: str(rng.choice((world.folder / "empty", "")))
+        QFileDialog.getExistingDirectory = lambda *_, **__: str(
+            rng.choice((world.folder / "empty", world.folder / "peet", ""))
+        )
         QFileDialog.getSaveFileName = lambda *_, **__: (str(self._output()), "")
         QInputDialog.getDouble = lambda *_, **__: (self.rng.choice((5.0, 13.5)), self.rng.random() < 0.7)
 

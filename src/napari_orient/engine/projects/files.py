@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
@@ -44,6 +45,8 @@ _DYNAMO_TABLES = "results/ite_*/averages/refined_table_ref_001_ite_*.tbl"
 """Tables of an alignment of Dynamo's, in the folder of its project; of several references the first."""
 _EMAN2_LISTS = "spt*_*/aliptcls3d_*.lst"
 """Lists of alignments of EMAN2, in the folder of its project."""
+_FIRST_FILES = 20
+"""Files of a folder that are looked into for a list where it is only to be named; chosen: there may be thousands."""
 _TABLE = "tomograms.star"
 """Ending of tables of tomograms: RELION's own, and those that are written beside lists."""
 _NO_LISTS = (_TABLE, "optimisation_set.star", "_status.csv", "labels_table.csv", "_fsc.csv")
@@ -258,8 +261,15 @@ def _folder_each(folder: Path) -> ProjectFiles | None:
 
 def _where_some_are(folder: Path) -> str:
     """Words that name the folders in a folder which hold tomograms or lists; empty where none does."""
-    holding = [item for item in _folders_in(folder) if volumes_in(item) or any(_lists_in(item))]
+    holding = [item for item in _folders_in(folder) if volumes_in(item) or _has_list(item)]
     return f"; {shortened([str(item) for item in holding])} do" if holding else ""
+
+
+def _has_list(folder: Path) -> bool:
+    """Whether a list of particles is among the first files of a folder."""
+    suffixes = read_suffixes()
+    files = (path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix.lower() in suffixes)
+    return any(map(_is_list, islice(files, _FIRST_FILES)))
 
 
 def _folders_in(folder: Path) -> list[Path]:

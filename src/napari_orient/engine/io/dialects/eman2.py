@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -47,11 +48,12 @@ def tomogram_of_image(name: str) -> str:
 
 def tomograms_of_project(folder: Path) -> dict[str, Path]:
     """File of each tomogram of a project of EMAN2, by the name that its files share; of several binnings the first."""
-    place = folder / "tomograms"
     found: dict[str, Path] = {}
-    for path in sorted(place.iterdir()) if place.is_dir() else ():
-        if names_volume(path):
-            found.setdefault(tomogram_of_image(path.name), path)
+    # There is no such folder, or it may not be read.
+    with suppress(OSError):
+        for path in sorted((folder / "tomograms").iterdir()):
+            if names_volume(path):
+                found.setdefault(tomogram_of_image(path.name), path)
     return found
 
 
