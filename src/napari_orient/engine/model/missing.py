@@ -17,6 +17,14 @@ from torch import Tensor
 from napari_orient.engine.model.forward import ForwardModel
 
 
+def reaching_beyond(model: ForwardModel, bounds: Tensor, voxels: Tensor) -> Tensor:
+    """Rows of the patches whose windows reach beyond the tomogram; parameters are those of `MissingVoxels.of`."""
+    side = model.window.shape[-1]
+    first, last = (bounds - voxels[:, None]).unbind(1)
+    beyond = (first > -(side // 2)) | (last < side - side // 2 - 1)
+    return beyond.any(1).nonzero().squeeze(1)
+
+
 @dataclass(frozen=True, eq=False)
 class MissingVoxels:
     """Voxels beyond the tomogram, of N windows of a forward model.

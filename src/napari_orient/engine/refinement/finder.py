@@ -19,7 +19,7 @@ from napari_orient.engine.matching.fit import MODE_NATS, Fit, fit_modes, fit_pos
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import MatchedFilterSearch
 from napari_orient.engine.model.forward import ForwardModel
-from napari_orient.engine.model.missing import MissingVoxels
+from napari_orient.engine.model.missing import MissingVoxels, reaching_beyond
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import RefinementOptions
@@ -156,7 +156,7 @@ class PoseFinder:
             all is inside.
         """
         tempered = None if prior is None else prior.tempered(self.calibration.likelihood_scale)
-        known = _Known(initial, at, tempered, noise, bounds)
+        known = _Known(initial, at, tempered, noise, None if bounds is None else bounds.to(patches.device))
 
         def find(rows: slice) -> Poses:
             return self._batch(patches[rows], known.take(rows))
@@ -206,60 +206,63 @@ class PoseFinder:
         noise = noise_level(best, self._fitted_on) if known.noise is None else known.noise
         fits = [fit.in_noise(noise) for fit in fits]
         origins = centres * self.full_model.voxel_size
-        if observed is None:
-            poses = summarise_modes(fits, self.group, self.calibration, origins=origins)
-        else:
+        observation = None
+        if observed is not None:
             observation = Observation(self.reference, self.model, observed, known.prior, noise)
-            poses = posterior_mean(fits, observation, self.group, self.calibration, origins=origins)
-        poses = poses.in_noise(noise)
+        poses = self._summarised(fits, observation, noise, origins)
         if self.overdispersion is not None:
             misfit = self._misfit(self.overdispersion, best, found.observed, (each, place))
             poses = poses.overdispersed(misfit / noise)
         return poses.shifted(origins[:, 0])
 
     def _truncated(self, patches: Tensor, known: _Known, bounds: Tensor, poses: Poses) -> Poses:
-        """The poses, those whose particles reach beyond the tomogram fitted to what is inside.
-
-        Each of their modes is fitted anew: one that puts density where nothing is known loses nothing by it.
-        """
+        """The poses, those whose particles reach beyond the tomogram fitted to what is inside."""
         model = self._fitted_on
         at = (poses.shifts / model.voxel_size).round().long()
-        rows = (MissingVoxels.of(model, bounds, at).share > _LEAST_MISSING).nonzero().squeeze(1)
+        near = reaching_beyond(model, bounds, at)
+        rows = near[MissingVoxels.of(model, bounds[near], at[near]).share > _LEAST_MISSING]
         if len(rows) == 0:
             return poses
-        own, known, bounds, patches = poses.take(rows), known.take(rows), bounds[rows], patches[rows]
-        weights = own.mode_log_weights
+        return poses.with_rows(
+            rows, self._fitted_inside(patches[rows], known.take(rows), bounds[rows], poses.take(rows))
+        )
+
+    def _fitted_inside(self, patches: Tensor, known: _Known, bounds: Tensor, poses: Poses) -> Poses:
+        """Poses whose modes are fitted anew to what is inside the tomogram.
+
+        A mode that puts density where nothing is known loses nothing by it.
+        """
+        model, weights = self._fitted_on, poses.mode_log_weights
         row, mode = (weights >= weights[:, :1] - MODE_NATS).nonzero(as_tuple=True)
-        shifts = own.mode_shifts[row, mode]
-        at = (shifts / model.voxel_size).round().long()
+        at = (poses.mode_shifts[row, mode] / model.voxel_size).round().long()
         observed, missing = model.observe(patches[row], at), MissingVoxels.of(model, bounds[row], at)
-        prior = None if known.prior is None else known.prior.take(row)
-        origin = at * model.voxel_size
+        origin = (at * model.voxel_size).to(poses.shifts)
         fit = fit_poses(
             self.search.reference if self.fast else self.reference,
             model,
             observed,
-            rotations=own.mode_rotations[row, mode],
-            shifts=shifts - origin,
+            rotations=poses.mode_rotations[row, mode],
+            shifts=poses.mode_shifts[row, mode] - origin,
             steps=_TRUNCATED_STEPS,
-            prior=prior,
+            prior=None if known.prior is None else known.prior.take(row),
             missing=missing,
         )
         # As many as there were, less the one that a scan may fill.
         ranked = rank_fits(fit.log_posterior, row, max(weights.shape[1] - int(not self.fast), 1))
-        first = ranked[:, 0]
-        noise = noise_level(fit, model, missing=missing.share)[first] if known.noise is None else known.noise
+        best = ranked[:, 0]
+        noise = noise_level(fit, model, missing=missing.share)[best] if known.noise is None else known.noise
         fits = [fit.take(column).in_noise(noise) for column in ranked.unbind(1)]
-        origins = origin[ranked].to(shifts)
-        if self.fast:
-            found = summarise_modes(fits, self.group, self.calibration, origins=origins)
-        else:
-            observation = Observation(self.reference, model, observed[first], known.prior, noise, missing.take(first))
-            found = posterior_mean(fits, observation, self.group, self.calibration, origins=origins)
-        found = found.in_noise(noise)
+        inside = Observation(self.reference, model, observed[best], known.prior, noise, missing.take(best))
+        found = self._summarised(fits, None if self.fast else inside, noise, origin[ranked])
         if self.overdispersion is not None:
             found = found.overdispersed(torch.full_like(noise, self.overdispersion.mean))
-        return poses.with_rows(rows, found.shifted(origins[:, 0]))
+        return found.shifted(origin[best])
+
+    def _summarised(self, fits: list[Fit], observation: Observation | None, noise: Tensor, origins: Tensor) -> Poses:
+        """Poses by K fits, best first; without an observation no posterior is scanned."""
+        if observation is None:
+            return summarise_modes(fits, self.group, self.calibration, origins=origins).in_noise(noise)
+        return posterior_mean(fits, observation, self.group, self.calibration, origins=origins).in_noise(noise)
 
     @property
     def _fitted_on(self) -> ForwardModel:
