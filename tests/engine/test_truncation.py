@@ -1,6 +1,7 @@
 """Particles that reach beyond the tomogram: fitted to what is inside, with the errors that this leaves."""
 
 import numpy as np
+import pytest
 import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 from streams import followed
@@ -26,7 +27,8 @@ def test_half_of_a_ball_on_a_face_is_unseen_and_none_of_one_well_inside() -> Non
     np.testing.assert_allclose(truncated_share(places, extent, 70.0), [0.5, 0.5, 0, 0.25 * 2.5 / 4], atol=1e-9)
 
 
-def test_particles_at_the_border_are_fitted_to_what_is_inside_and_expect_what_that_leaves() -> None:
+@pytest.mark.parametrize("precision", ["precise", "fast"])
+def test_particles_at_the_border_are_fitted_to_what_is_inside_and_expect_what_that_leaves(precision: str) -> None:
     volume, truth, _ = tomogram(molecule(), noise=1.0, off=10.0)
     cut = Tomogram(np.asarray(volume.density)[:, :, CUT:], VOXEL_SIZE, "phantom")
     picks = truth.positions - [CUT * VOXEL_SIZE, 0, 0]
@@ -34,7 +36,7 @@ def test_particles_at_the_border_are_fitted_to_what_is_inside_and_expect_what_th
         cut,
         Particles(positions=picks.clip(min=0), tomogram="phantom"),
         Template(molecule().density(24), VOXEL_SIZE),
-        OPTIONS,
+        OPTIONS.replace(precision=precision),
     )
     _, refined = followed(stream)
     missing = truncated_share(truth.positions - [CUT * VOXEL_SIZE, 0, 0], cut.extent, refined.finder.reference.radius)

@@ -7,7 +7,7 @@ few starts, and the **posterior mean** over the modes that they end in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from napari_orient.engine.detection import DetectionModel
 from napari_orient.engine.gold_beads import GoldBeads
-from napari_orient.engine.matching.fit import MODE_NATS, Fit, fit_modes, fit_poses, rank_fits
+from napari_orient.engine.matching.fit import Fit, fit_modes, fit_poses, rank_fits
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import MatchedFilterSearch
 from napari_orient.engine.model.forward import ForwardModel
@@ -217,28 +217,36 @@ class PoseFinder:
 
     def _truncated(self, patches: Tensor, known: _Known, bounds: Tensor, poses: Poses) -> Poses:
         """The poses, those whose particles reach beyond the tomogram fitted to what is inside."""
-        model = self._fitted_on
+        model = self.model
         at = (poses.shifts / model.voxel_size).round().long()
         near = reaching_beyond(model, bounds, at)
         rows = near[MissingVoxels.of(model, bounds[near], at[near]).share > _LEAST_MISSING]
         if len(rows) == 0:
             return poses
-        return poses.with_rows(
-            rows, self._fitted_inside(patches[rows], known.take(rows), bounds[rows], poses.take(rows))
-        )
+        patches, known, own = patches[rows], known.take(rows), poses.take(rows)
+        if self.fast:
+            # Of half a particle, the best start of the lowest coefficients is less often the right one.
+            precise = replace(self, options=self.options.replace(precision="precise"))
+            own = precise._searched(patches, known, wide=False)
+        count = poses.mode_log_weights.shape[1]
+        return poses.with_rows(rows, self._fitted_inside(patches, known, bounds[rows], own, count=count))
 
-    def _fitted_inside(self, patches: Tensor, known: _Known, bounds: Tensor, poses: Poses) -> Poses:
+    def _fitted_inside(self, patches: Tensor, known: _Known, bounds: Tensor, poses: Poses, *, count: int) -> Poses:
         """Poses whose modes are fitted anew to what is inside the tomogram.
 
         A mode that puts density where nothing is known loses nothing by it.
+
+        Parameters
+        ----------
+        count : modes that the poses get.
         """
-        model, weights = self._fitted_on, poses.mode_log_weights
-        row, mode = (weights >= weights[:, :1] - MODE_NATS).nonzero(as_tuple=True)
+        model, weights = self.model, poses.mode_log_weights
+        row, mode = weights.isfinite().nonzero(as_tuple=True)
         at = (poses.mode_shifts[row, mode] / model.voxel_size).round().long()
         observed, missing = model.observe(patches[row], at), MissingVoxels.of(model, bounds[row], at)
         origin = (at * model.voxel_size).to(poses.shifts)
         fit = fit_poses(
-            self.search.reference if self.fast else self.reference,
+            self.reference,
             model,
             observed,
             rotations=poses.mode_rotations[row, mode],
@@ -247,13 +255,13 @@ class PoseFinder:
             prior=None if known.prior is None else known.prior.take(row),
             missing=missing,
         )
-        # As many as there were, less the one that a scan may fill.
-        ranked = rank_fits(fit.log_posterior, row, max(weights.shape[1] - int(not self.fast), 1))
+        # Less the one that a scan may fill.
+        ranked = rank_fits(fit.log_posterior, row, count - 1)
         best = ranked[:, 0]
         noise = noise_level(fit, model, missing=missing.share)[best] if known.noise is None else known.noise
         fits = [fit.take(column).in_noise(noise) for column in ranked.unbind(1)]
         inside = Observation(self.reference, model, observed[best], known.prior, noise, missing.take(best))
-        found = self._summarised(fits, None if self.fast else inside, noise, origin[ranked])
+        found = self._summarised(fits, inside, noise, origin[ranked])
         if self.overdispersion is not None:
             found = found.overdispersed(torch.full_like(noise, self.overdispersion.mean))
         return found.shifted(origin[best])
