@@ -78,6 +78,7 @@ class Condition:
     header : factor by which the voxel size in the tomogram's header is wrong; picks are right in voxels.
     denoiser : filter of the whole tomogram: ``nlm`` or ``wiener``; empty for none.
     boxes : ten boxes cut from the tilt images as `real_like` does, instead of a tomogram.
+    divided : whether these are divided by the sum of CTF², as corrected ones are; else they are a plain sum.
     off : Å that a pick is off along each axis, at the most.
     shifted : voxels along each axis that all picks are off besides: half a one where programs number voxels otherwise.
     doubled : share of the true picks that are given twice, each off by itself.
@@ -96,6 +97,7 @@ class Condition:
     few: int | None = None
     header: float = 1.0
     boxes: bool = False
+    divided: bool = True
     denoiser: str = ""
     off: float = OFF
     shifted: float = 0.0
@@ -228,6 +230,7 @@ CONDITIONS = (
     Condition("gold_sizes", "gold beads of 5 and 10 nm", {"gold": 24, "gold_second_diameter": 50.0}),
     Condition("gold_large", "gold beads of 10 and 15 nm", {"gold": 20, "gold_second_diameter": 150.0}),
     Condition("gold_sparse", "five gold beads", {"gold": 5}),
+    Condition("gold_few_large", "three gold beads of 15 nm", {"gold": 3, "gold_diameter": 150.0}),
     Condition("gold_touching", "gold beads in clusters of six", {"gold": 24, "gold_touching": 6}),
     Condition("gold_border", "gold beads, half of them half outside", {"gold": 20, "gold_at_border": 10}),
     Condition(
@@ -284,6 +287,10 @@ CONDITIONS = (
     _boxes("reallike", "ten boxes as real ones, E. coli's 70S"),
     _boxes("reallike_species", "M. pneumoniae's 70S", MYCOPLASMA),
     _boxes("reallike_mid", "M. pneumoniae's 70S, noise × 1.5", MYCOPLASMA, noise=2.2),
+    replace(
+        _boxes("reallike_mid_premultiplied", "the same, noise × 1.5, premultiplied", MYCOPLASMA, noise=2.2),
+        divided=False,
+    ),
     _boxes("reallike_low", "M. pneumoniae's 70S, noise × 2", MYCOPLASMA, noise=3.0),
     _boxes("reallike_axis11", "ten boxes, tilt axis 11° off y", axis_angle=11.0, level_angle=5.0),
 )
@@ -303,7 +310,7 @@ def make(condition: Condition, templates: Path, *, seed: int) -> Scene:
     others = [template_of(templates, stem) for stem in condition.others]
     counts, options = list(condition.counts.values()), condition.simulation()
     if condition.boxes:
-        tomogram, particles = real_like(kinds, others, options, counts=counts, seed=seed)
+        tomogram, particles = real_like(kinds, others, options, counts=counts, seed=seed, divided=condition.divided)
         picks = particles.replace(rotations=None)
         return Scene(condition, seed, tomogram, particles, picks)
     tomogram, particles = run(simulate(kinds, options, seed=seed, name="tomo", counts=counts, others=others))
@@ -435,14 +442,15 @@ def real_like(
     *,
     counts: Sequence[int],
     seed: int,
+    divided: bool = True,
 ) -> tuple[Tomogram, Particles]:
     """Boxes side by side as one volume, and the particles in their centres: as RELION makes pseudo-subtomograms.
 
     From every tilt image a square about the particle is cut; the squares are laid into Fourier space and divided by the
-    sum of CTF² plus 0.5, and each box is brought to mean 0 and deviation 1.
+    sum of CTF² plus 0.5, unless they stay premultiplied, and each box is brought to mean 0 and deviation 1.
     """
     found, particles = box_images(kinds, others, options, counts=counts, seed=seed)
-    boxes = [_inserted(images, found) for images in found.images]
+    boxes = [_inserted(images, found, divided=divided) for images in found.images]
     boxes = [(box - box.mean()) / box.std() for box in boxes]
     rows = [np.concatenate(boxes[start : start + 5], axis=2) for start in range(0, len(boxes), 5)]
     tomogram = Tomogram(np.concatenate(rows, axis=1, dtype=np.float32), options.voxel_size, "tomo")
@@ -509,7 +517,7 @@ def _squares(spectrum: torch.Tensor, places: np.ndarray, detector) -> np.ndarray
     return np.stack(cut)
 
 
-def _inserted(images: np.ndarray, found: BoxImages) -> np.ndarray:
+def _inserted(images: np.ndarray, found: BoxImages, *, divided: bool) -> np.ndarray:
     """The box (n, n, n) of a particle's images (T, n, n), by linear Fourier insertion into twice the box."""
     side, start = 2 * _SIDE, _SIDE // 2
     padded = np.zeros((len(images), side, side))
@@ -528,7 +536,7 @@ def _inserted(images: np.ndarray, found: BoxImages) -> np.ndarray:
             where = (corner + step) % side @ [1, side, side**2]
             for row, value in enumerate((spectrum[inside].real, spectrum[inside].imag, transfer[inside])):
                 sums[row] += np.bincount(where, share * value, minlength=side**3)
-    ratio = (sums[0] + 1j * sums[1]) / (sums[2] + _CONSTANT)
+    ratio = (sums[0] + 1j * sums[1]) / (sums[2] + _CONSTANT if divided else 1)
     box = np.fft.fftshift(np.fft.ifftn(ratio.reshape(side, side, side)).real)
     return box[start : start + _SIDE, start : start + _SIDE, start : start + _SIDE]
 
@@ -551,7 +559,7 @@ def scene(condition: Condition, templates: Path, *, seed: int, cache: Path | Non
     return Scene(condition, seed, tomogram, truth, picks, folder)
 
 
-_LATER = ("denoiser", "off", "shifted", "doubled", "cropped")
+_LATER = ("denoiser", "off", "shifted", "doubled", "cropped", "divided")
 """Fields that came after the first folders were made."""
 
 
