@@ -386,17 +386,20 @@ def test_too_few_picks_and_too_small_particles_are_refused(seen: tuple) -> None:
         run(discover([(volume, picks)], DiscoveryOptions(diameter=60.0)))
 
 
-def test_the_noise_of_a_half_map_adds_to_errors_and_a_pose_on_which_maps_disagree_is_doubted() -> None:
+@pytest.mark.parametrize("spread", [(2.0, 2.0, 2.0), (0.5, 0.5, 5.0)])
+def test_the_noise_of_a_half_map_adds_to_errors_and_a_pose_on_which_maps_disagree_is_doubted(
+    spread: tuple[float, float, float],
+) -> None:
     count, rng = 400, np.random.default_rng(3)
     found = random_rotations(count, rng)
-    rotvecs = np.radians(rng.normal(scale=2.0, size=(count, 3)))
+    rotvecs = np.radians(rng.normal(scale=spread, size=(count, 3)))
     rotvecs[0], rotvecs[1] = (np.radians(90), 0, 0), (np.radians(15), 0, 0)
     before = found @ Rotation.from_rotvec(rotvecs).as_matrix()
     chances = np.tile([0.96, 1.0, 100.0], (count, 1))
     particles = Particles(positions=np.zeros((count, 3)), rotations=found, extra={ERROR_IF_RIGHT: chances[:, 1]})
     answer = with_map_errors(particles, chances, before, np.ones(count, bool), group=symmetry("C1"))
     if_right = np.asarray(answer.extra[ERROR_IF_RIGHT])
-    assert if_right == pytest.approx(np.full(count, np.hypot(1, 2 * np.sqrt(3 / 2))), rel=0.08)
+    assert if_right == pytest.approx(np.full(count, np.hypot(1, np.linalg.norm(spread) / np.sqrt(2))), rel=0.08)
     assert answer.confidence[1:] == pytest.approx(np.full(count - 1, 0.96), abs=0.01)
     assert answer.confidence[0] == pytest.approx(0.8, abs=0.01)
     assert answer.expected_error_deg[0] > 2 * answer.expected_error_deg[1]

@@ -15,8 +15,9 @@ itself, at every rotation and shift, with competing modes and false picks counte
 right. What a map has of a particle's own noise cannot make it sure. The half map's noise adds to the expected error.
 With rotations θ from the pose that a particle was averaged in, which was fitted to its own half's map, to the one
 found, each map's noise accounts for ``⟨θ²⟩ / 2``. It displaces all particles alike, so the mean is taken from the
-median of θ: large ones are of particles that are poorly determined, as their own errors say. Where the two are more
-than 20° apart the maps disagree, and the odds that the pose found is wrong are six times those of the search.
+medians of θ about the three axes: large ones are of particles that are poorly determined, as their own errors say.
+Where the two are more than 20° apart the maps disagree, and the odds that the pose found is wrong are six times those
+of the search.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ from napari_orient.engine.patches import cut_patches, nearest_voxel
 from napari_orient.engine.refinement.posterior import FitCalibration, Poses, summarise_modes
 from napari_orient.engine.refinement.refine import RefinementResult, refine
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
+from napari_orient.engine.representations import matrix_to_rotvec
 from napari_orient.engine.streams import Step, Stream, Work, stoppable
-from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
+from napari_orient.engine.symmetry import Symmetry, nearest_copy
 from napari_orient.engine.templates import Template
 
 _MODEL_STEPS = 4
@@ -71,8 +73,8 @@ _SAME_POSE_DEG = 20.0
 _ODDS_IF_APART = 6.0
 """Factor of the odds that a pose is wrong where both maps disagree on it. Of 78 such picks of crowded simulated
 tomograms (cell, seeds 320 to 324) 13 are right: log-loss 0.066 a pick, 0.140 with 1, 0.073 with 4, 0.080 with 23."""
-_RMS_OVER_MEDIAN = 1.126
-"""Root mean square over median of an angle whose rotation vector is Gaussian, alike about all axes: √(3 / 2.366)."""
+_MAD_TO_SD = 1.4826
+"""Standard deviation of a Gaussian over its median absolute deviation."""
 
 
 # --- averages -------------------------------------------------------------------------------------------------------
@@ -345,9 +347,13 @@ def with_map_errors(
     before : (N, 3, 3) the rotations that they were averaged in.
     """
     p_right, if_right, if_wrong = chances.T
-    angle = symmetric_angle_deg(particles.required_rotations(), before, group)
-    near = angle[averaged & (angle <= _SAME_POSE_DEG)]
-    map_error = _RMS_OVER_MEDIAN * np.median(near) / np.sqrt(2) if len(near) else 0.0
+    rotations = particles.required_rotations()
+    between = torch.as_tensor(np.swapaxes(nearest_copy(before, rotations, group), -1, -2) @ rotations)
+    rotvec = np.degrees(matrix_to_rotvec(between).numpy())
+    angle = np.linalg.norm(rotvec, axis=1)
+    near = np.abs(rotvec[averaged & (angle <= _SAME_POSE_DEG)])
+    # About each axis by itself: of a symmetric particle the azimuth may be all that is uncertain.
+    map_error = _MAD_TO_SD * np.linalg.norm(np.median(near, axis=0)) / np.sqrt(2) if len(near) else 0.0
     odds = np.where(averaged & (angle > _SAME_POSE_DEG), _ODDS_IF_APART, 1.0)
     p_right = p_right / (p_right + odds * (1 - p_right))
     if_right = np.hypot(if_right, map_error)
