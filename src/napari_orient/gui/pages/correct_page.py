@@ -115,7 +115,7 @@ class CorrectPage(ParticlesPage):
         self.job: Job | None = None
         self._release_keys: Callable[[], None] | None = None
         self._history: History | None = None
-        self._requested: tuple[Points, Rows] | None = None
+        self._requested: tuple[Points, Rows, str] | None = None
         self._followed: weakref.WeakSet[Points] = weakref.WeakSet()
         self.live = LivePrediction(self.session, self)
         self.particles = self.choose_particles()
@@ -301,15 +301,16 @@ class CorrectPage(ParticlesPage):
         chosen = rows_of(layer, rows) if refining and layers.has_pose(layer)[rows].all() else every.take(rows)
         options = PredictionOptions.of(device=preferences.compute.device, precision=preferences.effort.precision)
         stream = estimate_poses(layers.tomogram_of(image), every, chosen, model, options=options, refining=refining)
-        self._requested = (layer, layer.features[NUMBER].to_numpy(int)[rows])
+        self._requested = (layer, layer.features[NUMBER].to_numpy(int)[rows], words)
         self.job = self.session.jobs.start(stream, title=f"{words.capitalize()} {counted(len(rows), 'particle')}")
-        self.job.answered.connect(partial(self._deliver, words))
+        # A bound method alone ends with the page: what is wrapped in another callable keeps page and session alive.
+        self.job.answered.connect(self._deliver)
         self.job.ended.connect(self._ended)
         self._show_counts()
 
-    def _deliver(self, words: str, particles: Particles) -> None:
+    def _deliver(self, particles: Particles) -> None:
         assert self._requested is not None
-        layer, numbers = self._requested
+        layer, numbers, words = self._requested
         if layer not in self.session.viewer.layers:
             show_warning("The particles' layer was removed meanwhile; their new poses were discarded.")
             return
