@@ -455,9 +455,9 @@ def _with_image(beads: GoldBeads, size: int, sums: Volume) -> GoldBeads:
     """
     whole = _mean_image(beads, size, sums)
     # As of twice as many beads: each, and its inversion.
-    even = _mean_image(beads, size, sums + sums[:, ::-1, ::-1, ::-1])
-    odd = (np.where(sums[3] >= _LEAST_COPIES, whole[0] - even[0], 0), whole[1])
-    image = (_shrunk(*even) + _shrunk(*odd)) * _taper(len(even[0]))
+    symmetric = _mean_image(beads, size, sums + sums[:, ::-1, ::-1, ::-1])
+    antisymmetric = (np.where(sums[3] >= _LEAST_COPIES, whole[0] - symmetric[0], 0), whole[1])
+    image = (_shrunk(*symmetric) + _shrunk(*antisymmetric)) * _taper(len(symmetric[0]))
     middle = _middle(image, beads.images[size].core + 1)
     inner = slice(1, -1)
     gradient = np.stack([np.gradient(middle, axis=axis)[inner, inner, inner] for axis in range(3)])
