@@ -267,7 +267,7 @@ def test_copick_s_picks_of_other_writers_are_read(tmp_path, changes):
         ("a.xlsx", b"PK\x03\x04" + b"\0" * 26 + b"[Content_Types].xml", "spreadsheet.*CSV"),
         ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "spreadsheet.*CSV"),
         ("a.box", b"100 200 64 64\n", "boxes in micrographs"),
-        ("ribo.species", '<?xml version="1.0"?>\n<Species>'.encode("utf-16"), "species.*SPECIES_particles.star"),
+        ("ribo.species", '<?xml version="1.0"?>\n<Species>'.encode("utf-16"), "species of M.*ribo_particles.star"),
         ("TS_01.xml", b'<?xml version="1.0"?>\n<TiltSeries A="1"></TiltSeries>', "Warp's description"),
         (
             "TS_01.tomostar",
@@ -275,7 +275,7 @@ def test_copick_s_picks_of_other_writers_are_read(tmp_path, changes):
             "images of a tilt series",
         ),
         ("a.json", b'{"annotation_object": {}, "files": []}', "metadata of an annotation.*ndjson"),
-        ("a.json", b'{"boxes_3d": [[1, 2, 3, "manual", 0, 0]]}', "boxes of EMAN2"),
+        ("a.json", b'{"boxes_3d": [[1, 2, 3, "manual", 0, 0]]}', "voxel size of a is unknown.*--pixel-size"),
         ("a.ndjson", b"[]", "no point"),
     ],
 )

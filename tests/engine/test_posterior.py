@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from napari_orient.engine.matching.fit import Fit
-from napari_orient.engine.refinement.posterior import FitCalibration, draw_poses, summarise_modes
+from napari_orient.engine.matching.fit import Fit, draw_poses
+from napari_orient.engine.refinement.posterior import FitCalibration, summarise_modes
 from napari_orient.engine.refinement.uncertainty import optimism
 from napari_orient.engine.representations import matrix_to_rotvec, rotvec_to_matrix
 from napari_orient.engine.symmetry import symmetry

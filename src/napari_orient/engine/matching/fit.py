@@ -361,6 +361,19 @@ def rank_distinct_fits(fit: Fit, owner: Tensor, count: int, *, apart_deg: float)
 
 
 @lru_cache(maxsize=32)
+def draw_poses(fit: Fit, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Rotations (N, 3, 3) and shifts (N, 3) Å drawn at random from the Laplace approximation about each fit.
+
+    A drawn pose is as far from the best fit as that is from the truth, but knows nothing of the patch's noise. What is
+    averaged over patches in drawn poses is therefore not inflated by noise that fits have followed, as it is in best
+    fits (stochastic EM: Celeux and Diebolt 1985). No rotation is drawn farther than a fit's largest step.
+    """
+    lower = torch.linalg.cholesky_ex(fit.covariance())[0]
+    step = (lower @ torch.randn(len(lower), 6, 1, generator=generator).to(lower))[..., 0].nan_to_num()
+    step = step / (step[:, :3].norm(dim=1, keepdim=True) / math.radians(STEP_DEG)).clamp_min(1)
+    return fit.rotations @ rotvec_to_matrix(step[:, :3]), fit.shifts + step[:, 3:]
+
+
 def _largest_step(voxel_size: float, device: torch.device) -> Tensor:
     """Largest rotation, in radians, and shift, in Å, of a step, (2,)."""
     return torch.tensor([math.radians(STEP_DEG), STEP_VOXELS * voxel_size], device=device)

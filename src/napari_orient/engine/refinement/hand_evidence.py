@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_at, fit_poses
+from napari_orient.engine.matching.fit import Fit, concatenate_fits, draw_poses, fit_at, fit_poses
 from napari_orient.engine.matching.search import MatchedFilterSearch, build_search
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.gain import calibrate
@@ -31,7 +31,6 @@ from napari_orient.engine.model.noise import simulate_noise_patches
 from napari_orient.engine.model.reference import mirrored
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.patch_fits import LOW_SNR_PLACES, LOW_SNR_STARTS, patches_per_batch, search_and_fit
-from napari_orient.engine.refinement.posterior import draw_poses
 from napari_orient.engine.streams import Work
 
 _PRIOR = 0.9

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from napari_orient.engine.devices import device_batch_size, in_parallel, worker_count
-from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_at, fit_poses, rank_distinct_fits
+from napari_orient.engine.matching.fit import Fit, concatenate_fits, draw_poses, fit_at, fit_poses, rank_distinct_fits
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import MatchedFilterSearch, informative_coefficients
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.refinement.posterior import Poses, draw_poses
+from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.streams import Step, Stream
 
 PartT = TypeVar("PartT")

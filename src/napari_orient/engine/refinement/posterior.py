@@ -3,13 +3,11 @@
 1. **Laplace approximation.** About its best fit the posterior is Gaussian with covariance H⁻¹ / c: H is the Fisher
    information of rotation and shift (the Hessian of the log-likelihood, `matching.fit`), H⁻¹ the Cramér-Rao bound, and
    c the likelihood scale (`uncertainty`). The bound is reached in little noise only; at a log-likelihood gain ΔL the
-   variance is larger by the factor 1 + k / c ΔL (`uncertainty.estimate_bound_excess`). The prior is flat, unless one on
-   rotations is given (`matching.rotation_prior`): each fit then carries it. See `offset_prior` for the one on shifts.
-2. **Competing modes.** Fits that ended in other rotations are further modes, of mass
-
-       w ∝ |H|^(-1/2) exp(τ c ΔL).
-
-   The best one is the answer. Those within 20° of it widen its covariance; the others' share of the mass is the
+   variance is larger by the factor 1 + k / c ΔL (`uncertainty.estimate_bound_excess`). The prior is flat, unless one
+   on rotations is given (`matching.rotation_prior`): each fit then carries it. See `offset_prior` for the one on
+   shifts.
+2. **Competing modes.** Fits that ended in other rotations are further modes, of mass w ∝ |H|^(-1/2) exp(τ c ΔL). The
+   best one is the answer. Those within 20° of it widen its covariance; the others' share of the mass is the
    probability that it is wrong. τ < 1, the temperature, stands for the many modes that no search lists. The model was
    estimated from the particles in their best poses, and fits them a little better there than anywhere else: the best
    mode's log-mass is less by that optimism (`uncertainty.optimism`).
@@ -36,8 +34,8 @@ from napari_orient.engine.representations import matrix_to_rotvec, rotvec_to_mat
 from napari_orient.engine.symmetry import Symmetry
 
 _SCAN_FROM_DEG = 2.5
-"""Degrees, standard deviation of the least certain rotation from which the posterior is scanned. PolNet's
-proteasomes expect 0.90 of their true error without the scan and 1.10 with it."""
+"""Degrees, standard deviation of the least certain rotation from which the posterior is scanned. PolNet's proteasomes
+expect 0.90 of their true error without the scan and 1.10 with it."""
 _SCAN_REACH_DEG = 26.0
 """Degrees scanned to either side, unless symmetry brings the pose back before: ten of the least standard deviations
 that are scanned. Half a step of D7, the proteasome's competing mode, is 25.7°."""
@@ -309,19 +307,6 @@ class Observation:
 
 
 # --- Laplace approximation and mixture of modes ---------------------------------------------------------------------
-
-
-def draw_poses(fit: Fit, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rotations (N, 3, 3) and shifts (N, 3) Å drawn at random from the Laplace approximation about each fit.
-
-    A drawn pose is as far from the best fit as that is from the truth, but knows nothing of the patch's noise. What is
-    averaged over patches in drawn poses is therefore not inflated by noise that fits have followed, as it is in best
-    fits (stochastic EM: Celeux and Diebolt 1985). No rotation is drawn farther than a fit's largest step.
-    """
-    lower = torch.linalg.cholesky_ex(fit.covariance())[0]
-    step = (lower @ torch.randn(len(lower), 6, 1, generator=generator).to(lower))[..., 0].nan_to_num()
-    step = step / (step[:, :3].norm(dim=1, keepdim=True) / math.radians(STEP_DEG)).clamp_min(1)
-    return fit.rotations @ rotvec_to_matrix(step[:, :3]), fit.shifts + step[:, 3:]
 
 
 @dataclass(frozen=True)

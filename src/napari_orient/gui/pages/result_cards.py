@@ -280,11 +280,12 @@ class ExportCard(SubsetPage):
 
 def first_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of a written file, as text; of formats without columns, the words of the first lines."""
-    if path.suffix == ".em":
+    file = ListFile(path)
+    if not file.is_text:
         frame = read_particles(path).to_dataframe()
         return list(frame.columns), [[_shown(value) for value in row] for row in frame.to_numpy().tolist()]
     if path.suffix == ".star":
-        blocks = ListFile(path).star
+        blocks = file.star
         table = blocks.get("particles") or next(iter(blocks.values()))
         return list(table), [list(row) for row in zip(*table.values(), strict=True)]
     lines = path.read_text(encoding="utf-8").splitlines()
