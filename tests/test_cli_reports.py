@@ -145,6 +145,29 @@ def test_evaluate_average_and_refine_leave_the_same_page(lab, tmp_path):
     assert any("wedge" in word.lower() for word in outline.words), "what was noted on the way is kept"
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("--network template --rotations 576 --side 20 --radius 80", []),
+        ("--epochs 2 --width 8 --depth 1 --patch-side 20 --mask-radius 80", ["hardly learnt the particle"]),
+    ],
+)
+def test_a_training_leaves_a_page_on_its_errors_and_about_reads_it(lab, tmp_path, capsys, words, shown):
+    page, model = tmp_path / "page.html", tmp_path / "mine.safetensors"
+    named = ["train", lab / "tomo.mrc", lab / "truth.star", "--output", model, "--report", page]
+    assert main([*map(str, named), *words.split()]) == 0
+    said = capsys.readouterr().out
+    outline = page_of(page)
+    text = " ".join(outline.words)
+    for each in ("Errors on the validation part", *shown):
+        assert each in text
+    assert len(outline.pictures) == len(shown), "one average alone is no curve"
+    median = re.search(r"validation median (\S+°)", said)[1]
+    assert f"the median error is {median}" in text
+    assert main(["about", str(page)]) == 0
+    assert f"median error of the validation part {median}" in capsys.readouterr().out
+
+
 def test_what_cannot_be_reported_is_refused_before_the_work_in_one_line(lab, tmp_path, capsys):
     def refused(*words):
         assert main([str(word) for word in words]) == 2

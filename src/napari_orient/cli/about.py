@@ -162,6 +162,9 @@ def _report(path: Path) -> list[str]:
     scores = record.get("scores", {}).get("all", {})
     if scores:
         lines.append(f"  median error {scores['median_deg']:.2f}°, {scores['within']['20']:.1%} within 20°")
+    validation = record.get("figures", {}).get("validation_median_deg")
+    if validation is not None:
+        lines.append(f"  median error of the validation part {validation:.2f}°")
     lines += [f"  {name}: {value}" for name, value in record.get("run", {}).items()]
     return lines + [f"  warning: {text}" for text in record.get("warnings", [])]
 

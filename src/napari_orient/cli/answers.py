@@ -153,8 +153,8 @@ def write_report(
     subject = ReportSubject(
         title=title,
         particles=particles,
-        run=_run_of(labelled),
-        warnings=[line.removeprefix(WARNING) for line in heard() if line.startswith(WARNING)],
+        run=run_words(labelled),
+        warnings=warnings_heard(),
         labelled=labelled,
         truth=truth,
         template=template,
@@ -171,7 +171,13 @@ def model_words(card: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in card.items() if isinstance(value, (str, int, float))}
 
 
-def _run_of(labelled: Labelled) -> dict[str, str]:
+def warnings_heard() -> list[str]:
+    """Warnings that were said so far, a line each."""
+    return [line.removeprefix(WARNING) for line in heard() if line.startswith(WARNING)]
+
+
+def run_words(labelled: Labelled) -> dict[str, str]:
+    """What was run, as a report has it: command, program, date, tomograms, notes."""
     # File names without their folders: a page is passed on.
     words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     rows = {

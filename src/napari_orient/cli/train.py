@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_orient.cli.answers import write_answer
+from napari_orient.cli.answers import add_report, model_words, report_outputs, run_words, warnings_heard, write_answer
 from napari_orient.cli.arguments import LENGTH, Parser, add_options, options_from
 from napari_orient.cli.lists import add_selection
 from napari_orient.cli.next_command import say_next
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from napari_orient.engine.prediction import Model
     from napari_orient.engine.templates import Template
     from napari_orient.engine.training.ranks import Ranks
+    from napari_orient.engine.training.validation import Milestone
+    from napari_orient.engine.training_report import ValidationPoint
 
 EXAMPLE = """\
   napari-orient train simulated --class 4v4r --output mine.safetensors
@@ -75,6 +77,7 @@ def declare(parser: Parser) -> None:
         help="PolNet folder, list that names its tomograms, or tomograms and their list; also several, and patterns",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="MODEL", help="file to write: .safetensors")
+    add_report(parser)
     add_selection(parser)
     add_volumes(parser)
     parser.add_argument("--resume", action="store_true", help="go on with a stopped run; give the same options again")
@@ -104,14 +107,15 @@ def declare(parser: Parser) -> None:
 
 
 def outputs(arguments: Namespace) -> Sequence[Path]:
-    """The model, the state to resume from (which a resumed training reads), and the model while it is unfinished."""
+    """The model, the state to resume from (which a resumed training reads), the unfinished model; a report."""
     from napari_orient.engine.training.train import progress_file, training_files
 
     output, state = training_files(arguments.output)
+    report = report_outputs(arguments)
     if arguments.resume:
-        return [output]
+        return [output, *report]
     progress = progress_file(output, resumed=False)
-    return [output, state, *([] if progress == output else [progress])]
+    return [output, state, *([] if progress == output else [progress]), *report]
 
 
 def perform(arguments: Namespace) -> None:
@@ -158,14 +162,16 @@ def _train(arguments: Namespace, ranks: Ranks) -> None:
     except KeyboardInterrupt:
         raise Stopped(_farewell(found, progress, state)) from None
     print(f"{write_answer(lambda place: _written(best, place(output)))}: {_validation_words(best)}")
+    _write_report(arguments, best, found, labelled)
     say_next("predict", "TOMOGRAM", "PICKS", "--model", output, "--output", "oriented.star")
 
 
 class Latest:
-    """The best model of a training so far, and the number of the epoch that is done."""
+    """The best model of a training so far, and what each stretch of it was validated to."""
 
     def __init__(self) -> None:
         self.model: Model | None = None
+        self.points: list[ValidationPoint] = []
 
     def of(self, stream: Generator[Step, None, Model]) -> Stream[Step, Model]:
         """The same stream, whose best model is remembered."""
@@ -176,12 +182,46 @@ class Latest:
 
         if isinstance(step, Milestone):
             self.model = step.model
+            self.points.append(_point(step))
         return step
+
+
+def _point(step: Milestone) -> ValidationPoint:
+    from napari_orient.engine.training.network import Epoch
+    from napari_orient.engine.training_report import ValidationPoint
+
+    losses = (step.training_loss, step.validation_loss) if isinstance(step, Epoch) else None
+    return ValidationPoint(step.done, step.validation_median_deg, step.validation_mean_deg, losses)
 
 
 def _written(model: Model, path: Path) -> Path:
     model.save(path)
     return path
+
+
+def _write_report(arguments: Namespace, best: Model, found: Latest, labelled: Labelled) -> None:
+    """Write the report on the training, if one was asked for."""
+    if arguments.report is None:
+        return
+    from napari_orient.engine.training_report import TrainingSubject, training_report
+
+    subject = TrainingSubject(
+        title=f"Training of {best.name}",
+        points=found.points,
+        figures=best.card.get("figures", {}),
+        particles=sum(len(part) for _, part in labelled),
+        group=best.group,
+        run=run_words(labelled),
+        warnings=warnings_heard(),
+        model={**model_words(best.card), **_option_words(best)},
+    )
+    write_answer(lambda place: training_report(subject).save(place(arguments.report)))
+
+
+def _option_words(model: Model) -> dict[str, str]:
+    """The model's options and those of its training, a line each."""
+    records = {"options": model.options_record(), "training": model.card.get("training", {})}
+    return {title: ", ".join(f"{name} {value}" for name, value in record.items()) for title, record in records.items()}
 
 
 def _check_given(arguments: Namespace, *bases: Options) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_orient.engine.averaging import Average
     from napari_orient.engine.inspection.failures import Failures
     from napari_orient.engine.inspection.similarity import ReferenceComparison
+    from napari_orient.engine.training_report import ValidationPoint
 
 PREDICTED_COLOUR, QUIET_COLOUR = "#c8102e", "#8e8e93"
 """Predicted (red), and what serves to compare (grey): dark on white, and of different lightness."""
@@ -54,6 +55,29 @@ def errors_figure(errors_deg: FloatArray, group: Symmetry, *, threshold: float, 
     )  # fmt: skip
     axes.set(xlabel=f"{label} (°)", ylabel="share of the particles (%)", xlim=(0, 180))
     axes.legend(frameon=False)
+    return figure
+
+
+def training_figure(points: Sequence[ValidationPoint], by_chance: float) -> Figure:
+    """Median errors of the validation part as training goes on, beside chance; losses below, where there are any."""
+    losses = [point.losses for point in points if point.losses is not None]
+    figure = _figure(8, 5.2 if losses else 3.4)
+    above, *below = figure.subplots(2 if losses else 1, 1, sharex=True, squeeze=False)[:, 0]
+    done = [point.done for point in points]
+    medians = [point.median_deg for point in points]
+    above.plot(done, medians, "o-", color=PREDICTED_COLOUR, markersize=3, label="median error")
+    above.axhline(by_chance, color="black", linewidth=1.2, label="random rotations")
+    above.set(ylabel="error (°)", ylim=(0, 1.1 * max(by_chance, *medians)))
+    above.legend(frameon=False)
+    for axes in below:
+        steps = [point.done for point in points if point.losses is not None]
+        axes.plot(steps, [training for training, _ in losses], color=QUIET_COLOUR, label="training loss")
+        axes.plot(steps, [validation for _, validation in losses], color="black", label="validation loss")
+        axes.set(ylabel="loss", ylim=(0, None))
+        axes.legend(frameon=False)
+    last = below[-1] if below else above
+    last.set(xlabel="epoch" if losses else "average")
+    last.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
