@@ -324,11 +324,14 @@ def test_time_is_said_in_words():
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_teaches_with_an_example(verb, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([verb, "--help"])
-    told = capsys.readouterr()
-    assert (ended.value.code, told.err) == (0, "")
-    assert f"\nexample:\n  napari-orient {verb}" in told.out
+    told = []
+    for command in ([verb, "--help"], ["help", verb]):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        told.append(capsys.readouterr())
+        assert (ended.value.code, told[-1].err) == (0, "")
+    assert f"\nexample:\n  napari-orient {verb}" in told[0].out
+    assert told[0] == told[1]
 
 
 def test_help_without_a_verb_names_every_verb_and_imports_nothing_heavy():
@@ -447,7 +450,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("convert a.star b.csv --min-distance nan", "'nan' given; expected a length in Å above 0"),
         ("convert a.star b.csv --pixel-size 1,35", "'1,35' given; expected a length in Å above 0"),
         ("evaluate a.star b.star --threshold 999", "'999' given; expected degrees above 0 and up to 180"),
-        ("predict", "the following arguments are required: [TOMOGRAM...] PICKS, --output"),
+        ("predict", "the following arguments are required: [TOMOGRAM...] PICKS, -o/--output"),
         ("simulate x --output y --tomograms many", "'many' given; expected a whole number of at least 1"),
         ("simulate x --output y --size-x 1e3", "expected a whole number from 16 to 4096 voxels"),
         ("simulate x --output y --tilt-axis z", "'z' given; expected one of"),

@@ -198,6 +198,7 @@ def test_about_reads_every_kind_of_file_back(lab, tmp_path, capsys):
     assert "nothing.star is not there" in said.err
     for words in ("picks.tbl: particle list, 1 particle", "give the size in Å", "table of tomograms, 2 of them"):
         assert words in said.out
+    assert "voxelSizeAngst" not in said.out
     write_tomogram(tmp_path / "one.mrc", np.zeros((4, 5, 6)), voxel_size=1.0)
     (tmp_path / "short.mrc").write_bytes((lab / "map.mrc").read_bytes()[:-9])
     assert main(["about", str(tmp_path / "one.mrc")]) == 0

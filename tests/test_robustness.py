@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from napari_orient.engine.errors import InputError, OutputError
 from napari_orient.engine.folders import RECORD, FolderClaim
 from napari_orient.engine.io import read_labelled, read_particles, write_particles, write_tomogram
 from napari_orient.engine.outputs import check_writable, planned_outputs, replacing
-from napari_orient.engine.scratch import PREFIX, Lock, scratch_folder
+from napari_orient.engine.scratch import PREFIX, Lock, claimed, scratch_folder
 
 SMALL = "--size-x 40 --size-y 40 --size-z 32 --particles 3"
 TINY = "--width 8 --depth 2 --patch-side 20 --mask-radius 90 --epochs 1 --validation 0.3 --device cpu"
@@ -160,6 +161,38 @@ def test_two_runs_never_fill_one_folder_at_once(verb, place, capsys):
         (place / "made" / RECORD).unlink()
         assert "another run writes to" in refused(words(FOLDERS[verb], place=place), capsys)
     assert list((place / "made").iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", WRITING)
+def test_two_runs_never_write_one_file_at_once(verb, place, capsys):
+    output = place / WRITING[verb].split("{place}/")[-1].split()[0]
+    with claimed(output):
+        line = refused(words(WRITING[verb], place=place), capsys)
+    assert f"{output.name} is being written by another run (process {os.getpid()} on " in line
+    assert not output.exists()
+    assert temporary_files(place) == []
+
+
+def test_a_killed_run_keeps_its_output_from_nobody(place):
+    claim = "import os, pathlib, signal, sys; from napari_orient.engine.scratch import claimed\n"
+    claim += "with claimed(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    killed = subprocess.run([sys.executable, "-c", claim, str(place / "out.csv")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert temporary_files(place) != []
+    assert main(words(WRITING["convert"], place=place)) == 0
+    assert temporary_files(place) == []
+
+
+def test_the_processes_that_train_one_network_together_claim_its_file_once(tmp_path, monkeypatch):
+    with planned_outputs([tmp_path / "out.safetensors"]):
+        monkeypatch.setenv("RANK", "1")
+        other = threading.Thread(
+            target=lambda: told.append(planned_outputs([tmp_path / "out.safetensors"]).__enter__())
+        )
+        told: list[object] = []
+        other.start()
+        other.join()
+    assert told == [None]
 
 
 def test_a_longer_simulation_goes_on_where_a_shorter_one_ended(place):

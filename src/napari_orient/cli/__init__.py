@@ -181,6 +181,8 @@ def _notes_in_one_line() -> Iterator[None]:
 
 
 def _run(words: list[str]) -> int:
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     first = [_OLD_VERBS.get(word, word) for word in words[:1]]
     verb, parser = parser_of(_parser().parse_args(first or ["--help"]).verb)
     arguments = parser.parse_args(words[1:])

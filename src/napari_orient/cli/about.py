@@ -218,6 +218,7 @@ def _table(path: Path) -> list[str]:
 
 
 def _list(path: Path) -> list[str]:
+    from napari_orient.engine.io.dialects.voxels import VOXEL_SIZE
     from napari_orient.engine.io.particle_lists import read_provenance
 
     particles, lacking = _read_list(path)
@@ -227,8 +228,9 @@ def _list(path: Path) -> list[str]:
     lines += [f"  {origin}"] if origin else []
     lines += [f"  tomograms: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}"] if any(names) else []
     lines += _pose_lines(particles)
-    extra = [name for name in particles.extra if name not in (*BOX, *BOX_ANGLES)]
-    lines += ["  with the places of boxes that images were cut from"] if len(extra) < len(particles.extra) else []
+    boxes = {*BOX, *BOX_ANGLES}
+    lines += ["  with the places of boxes that images were cut from"] if boxes & particles.extra.keys() else []
+    extra = [name for name in particles.extra if name not in boxes | {VOXEL_SIZE}]
     if extra:
         more = f" and {len(extra) - _LISTED} more" if len(extra) > _LISTED else ""
         lines.append(f"  other columns: {', '.join(extra[:_LISTED])}{more}")

@@ -56,7 +56,7 @@ EXAMPLE = """\
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="[TOMOGRAM...] POSES", help="tomograms, then their list")
-    parser.add_argument("--output", type=Path, required=True, metavar="MAP", help="map to write: .mrc")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MAP", help="map to write: .mrc")
     add_selection(parser)
     parser.add_argument(
         "--symmetry",

@@ -48,7 +48,12 @@ NAMES = ("tomogram.mrc", "picks.star", "truth.star", "predicted.star", "report.t
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument(
-        "--output", type=Path, default=Path("napari-orient-demo"), metavar="DIR", help="[default napari-orient-demo]"
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("napari-orient-demo"),
+        metavar="DIR",
+        help="[default napari-orient-demo]",
     )
     parser.add_argument("--no-viewer", action="store_true", help="leave the files and open no window")
 

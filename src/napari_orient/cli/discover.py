@@ -39,7 +39,9 @@ EXAMPLE = """\
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="[TOMOGRAM...] PICKS", help="tomograms, then their list")
-    parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv"
+    )
     parser.add_argument(
         "--map",
         type=Path,

@@ -61,7 +61,9 @@ EXAMPLE = """\
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
     add_project(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv"
+    )
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,

@@ -62,7 +62,9 @@ def declare(parser: Parser) -> None:
     add_project(parser)
     parser.add_argument("--reference", required=True, metavar="MAP|NAME", help="map of the particle, or a shipped one")
     add_reference_facts(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="list to write: .star, .csv, .tsv"
+    )
     parser.add_argument(
         "--symmetry",
         metavar="GROUP",

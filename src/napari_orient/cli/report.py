@@ -39,7 +39,7 @@ def declare(parser: Parser) -> None:
         help="tomograms, or folders or patterns of them, then the list of their particles; or lists alone",
     )
     parser.add_argument(
-        "--output", dest="report", type=Path, required=True, metavar="PAGE", help="page to write: .html"
+        "-o", "--output", dest="report", type=Path, required=True, metavar="PAGE", help="page to write: .html"
     )
     parser.add_argument("--truth", type=Path, metavar="TRUTH", help="list with true angles, to compare with")
     add_selection(parser, what="true particles")

@@ -30,7 +30,7 @@ EXAMPLE = """\
 
 def declare(parser: Parser) -> None:
     """Give the parser the verb's arguments."""
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
         "--scale", choices=SCALES, default="paper", help="options to begin from; those below override [default paper]"
     )

@@ -29,7 +29,9 @@ def declare(parser: Parser) -> None:
         "--others", nargs="+", default=(), metavar="TEMPLATE", help="macromolecules around, not in the truth"
     )
     parser.add_argument("--template-voxel-size", **LENGTH, help="of the maps, where headers are wrong")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for tomograms and truth")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for tomograms and truth"
+    )
     parser.add_argument("--tomograms", type=whole_number(1), default=1, metavar="N", help="how many [default 1]")
     parser.add_argument(
         "--seed", type=whole_number(0), default=0, metavar="S", help="of all that is random [default 0]"

@@ -76,7 +76,7 @@ def declare(parser: Parser) -> None:
         metavar="DATA",
         help="PolNet folder, list that names its tomograms, or tomograms and their list; also several, and patterns",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="MODEL", help="file to write: .safetensors")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL", help="file to write: .safetensors")
     add_report(parser)
     add_selection(parser)
     add_volumes(parser)

@@ -7,14 +7,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from napari_orient.engine.environment import machine_error, os_error_words, size_words
 from napari_orient.engine.errors import InputError, OutputError
-from napari_orient.engine.scratch import scratch_folder
+from napari_orient.engine.scratch import ClaimedError, claimed, scratch_folder
 
 AnswerT = TypeVar("AnswerT")
 
@@ -220,17 +220,41 @@ def _reserve(descriptor: int, count: int) -> None:
 def planned_outputs(outputs: Sequence[Path]) -> Iterator[None]:
     """Context of work that ends in these files: they can be written, they are apart, and none of them is read in it.
 
+    No other run can plan one of them meanwhile.
+
     Raises
     ------
     InputError
-        At once if one cannot be written, or two are one file; later if one is to be read.
+        At once if one cannot be written, two are one file, or another run is to write one; later if one is to be read.
     """
     check_outputs(outputs)
-    token = _PLANNED.set((*_PLANNED.get(), *outputs))
+    before = _PLANNED.get()
+    token = _PLANNED.set((*before, *outputs))
     try:
-        yield
+        with ExitStack() as claims:
+            # Of the processes that torchrun starts the first alone writes.
+            for path in outputs if os.environ.get("RANK", "0") == "0" else ():
+                if not any(_is_one(path, other) for other in before):
+                    claims.enter_context(_claim(path))
+            yield
     finally:
         _PLANNED.reset(token)
+
+
+@contextmanager
+def _claim(path: Path) -> Iterator[None]:
+    """Context in which an output is this run's alone.
+
+    Raises
+    ------
+    InputError
+        If another run is to write it.
+    """
+    try:
+        with claimed(path.resolve() if path.is_symlink() else path):
+            yield
+    except ClaimedError as error:
+        raise InputError(f"{path} is being written by another run ({error}). Wait, or name another file.") from error
 
 
 def check_outputs(outputs: Sequence[Path]) -> None:

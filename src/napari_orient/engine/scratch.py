@@ -7,7 +7,9 @@ be had belongs to nobody any more.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import shutil
 import tempfile
 import time
@@ -20,6 +22,9 @@ PREFIX = ".napari-orient-"
 
 _LOCK = "napari-orient.lock"
 """Name of the lock's file in such a folder."""
+
+_OWNER = "owner"
+"""Name of the file in the folder of a claim that says which process it is of."""
 
 _TRIES = 20
 """Folders that are made in vain before an error: each is lost only if another run removes what was left just then."""
@@ -91,6 +96,66 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class ClaimedError(Exception):
+    """Another run is to write the file; its words say which."""
+
+
+@contextmanager
+def claimed(target: Path) -> Iterator[None]:
+    """Context in which no other run can claim the file, on this machine or another that shares its folder.
+
+    Where the file system has no locks nothing is claimed. What a killed run left is no claim.
+
+    Raises
+    ------
+    ClaimedError
+        If another run has claimed it.
+    OSError
+        If its folder cannot be written.
+    """
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    folder = target.parent / f"{PREFIX}claim-{name}"
+    lock = _claim(folder)
+    try:
+        if lock is not None:
+            (folder / _OWNER).write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+        yield
+    finally:
+        if lock is not None:
+            _remove_with_lock(folder, lock)
+
+
+def _claim(folder: Path) -> Lock | None:
+    """The lock of a folder that is made where it is not there; None where there are no locks."""
+    for _ in range(_TRIES):
+        folder.mkdir(exist_ok=True)
+        try:
+            lock = Lock.acquire(folder / _LOCK)
+        except LockUnsupported:
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        except FileNotFoundError:
+            continue  # Its owner ended just now.
+        if lock is not None:
+            return lock
+        if folder.exists():
+            break
+    with suppress(OSError):
+        raise ClaimedError((folder / _OWNER).read_text(encoding="utf-8"))
+    raise ClaimedError("process unknown")
+
+
+def _remove_with_lock(folder: Path, lock: Lock) -> None:
+    """Remove a folder whose lock is held, and give the lock back."""
+    if os.name == "nt":
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    # While it is still held, so that nobody has the lock of a folder that goes.
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
+
+
 def remove_left_over(parent: Path) -> None:
     """Remove the folders of `scratch_folder` whose processes ended without doing so."""
     try:
@@ -132,12 +197,7 @@ def _remove_if_left(folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         return
     if lock is not None:
-        if os.name == "nt":
-            lock.release()
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.release()
+        _remove_with_lock(folder, lock)
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
