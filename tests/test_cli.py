@@ -184,6 +184,16 @@ def test_no_file_that_is_written_holds_an_absolute_path(world, tmp_path, capsys)
     assert not [path for path in written for place in places if place in path.read_bytes()]
 
 
+@pytest.mark.parametrize("flag", ["--tomogram", "--tomograms"])
+def test_a_list_of_many_tomograms_is_exported_with_the_folder_that_was_simulated(flag, world, tmp_path):
+    poses, out = tmp_path / "poses.star", tmp_path / "out.star"
+    every = concatenate([particles for _, particles in read_labelled(world.simulated)])
+    write_particles(poses, every)
+    assert main(words("export", poses, out, "--for", "relion5", flag, world.simulated)) == 0
+    assert {"out_tomograms.star", "out_optimisation_set.star"} <= {path.name for path in tmp_path.iterdir()}
+    assert "_rlnCenteredCoordinateXAngst" in out.read_text()
+
+
 def test_an_import_list_of_several_tomograms_is_refused_before_anything_is_written(world, tmp_path, capsys):
     pairs, mixed = read_labelled(world.simulated), tmp_path / "mixed.csv"
     write_particles(mixed, concatenate([particles for _, particles in pairs]))

@@ -120,6 +120,20 @@ def test_of_a_folder_beside_a_list_that_is_named_the_tomograms_alone_are_meant(t
     assert (shown(project), project.notes) == (ALL, (note,))
 
 
+@pytest.mark.parametrize("lists", ["picks.star", "pick*.star"])
+@pytest.mark.parametrize("place", ["data", "data/*/TS_*.mrc"])
+def test_the_tomograms_of_a_list_may_lie_each_in_a_folder_of_its_own_with_older_lists(
+    tmp_path, monkeypatch, lists, place
+):
+    picks(tmp_path / "picks.star")
+    for number, name in enumerate(NAMES, start=1):
+        folder = volumes(tmp_path / "data" / name, ())
+        write_tomogram(folder / f"{name}.mrc", np.full((20, 25, 30), number, np.float32), voxel_size=10.0)
+        picks(folder / "old.star", [name], each=1)
+    monkeypatch.chdir(tmp_path)
+    assert shown(read_project([lists], tomograms=place)) == ALL
+
+
 def test_one_row_that_is_wrong_stops_its_tomogram_alone(tmp_path):
     folder, path = volumes(tmp_path / "recon"), picks(tmp_path / "picks.star")
     path.write_text(re.sub(r"^(TS_02\s+)\S+", r"\1x", path.read_text(), count=1, flags=re.MULTILINE))

@@ -44,6 +44,7 @@ from napari_orient.engine.io import write_particles
 from napari_orient.engine.io.dialects import writing_dialect
 from napari_orient.engine.io.dialects.relion_coordinates import ANY_SIZE, SizeUnknownError
 from napari_orient.engine.io.tomograms import LEFT_OUT
+from napari_orient.engine.io.volumes.zarr_store import is_zarr
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.outside import outside_words
 from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order
@@ -92,9 +93,17 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
 
 def perform(arguments: Namespace) -> int | None:
     """Read one, write the other."""
-    failed = write_converted(arguments).failed
+    failed = write_converted(with_tomograms_of_folder(arguments)).failed
     say_next("about", arguments.target)
     return 1 if failed else None
+
+
+def with_tomograms_of_folder(arguments: Namespace) -> Namespace:
+    """The arguments; a folder that ``--tomogram`` names is one of several, as for ``--tomograms``."""
+    place = arguments.tomogram
+    if place is None or arguments.tomograms is not None or not place.is_dir() or is_zarr(place):
+        return arguments
+    return Namespace(**{**vars(arguments), "tomogram": None, "tomograms": place})
 
 
 @dataclass(frozen=True, eq=False)

@@ -153,7 +153,7 @@ def _conversion(arguments: Namespace) -> Namespace:
         "symmetry_frame": "own",
         "expand_symmetry": False,
     }
-    return Namespace(**{**vars(arguments), **fixed})
+    return convert.with_tomograms_of_folder(Namespace(**{**vars(arguments), **fixed}))
 
 
 def _tomogram_s_voxels(given: Namespace) -> float | None:

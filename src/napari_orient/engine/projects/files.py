@@ -116,7 +116,7 @@ def volumes_named(path: Path | str) -> tuple[Path, ...]:
         If a pattern fits nothing, or a folder holds nothing that is known.
     """
     path = Path(path)
-    if not (_is_pattern(path) or (path.is_dir() and not is_zarr(path)) or is_table(path)):
+    if not (is_pattern(path) or (path.is_dir() and not is_zarr(path)) or is_table(path)):
         return (path,)
     files = _all_files([path], beside_list=True)
     of_tables = [
@@ -129,7 +129,7 @@ def _all_files(paths: Sequence[Path], *, beside_list: bool) -> ProjectFiles:
     found = ProjectFiles()
     for index, path in enumerate(paths):
         last = index == len(paths) - 1
-        if _is_pattern(path):
+        if is_pattern(path):
             found = _added(found, _of_pattern(path))
         elif path.is_dir() and not is_zarr(path):
             found = _added(found, _of_folder(path, beside_list=beside_list))
@@ -188,7 +188,8 @@ def _added(one: ProjectFiles, other: ProjectFiles) -> ProjectFiles:
     )
 
 
-def _is_pattern(path: Path) -> bool:
+def is_pattern(path: Path) -> bool:
+    """Whether a path is a pattern (glob) of several."""
     return glob.has_magic(str(path)) and not path.exists()
 
 

@@ -18,7 +18,7 @@ from napari_orient.engine.io.particle_lists import read_list
 from napari_orient.engine.io.tomograms import ListMetadata, match_tomogram, plain_name
 from napari_orient.engine.io.volumes.formats import volumes_in
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate, shortened
-from napari_orient.engine.projects.files import ProjectFiles, project_files, relion_table
+from napari_orient.engine.projects.files import ProjectFiles, is_pattern, project_files, relion_table
 
 _PLAIN = ListMetadata()
 
@@ -60,8 +60,8 @@ def read_project(
     ----------
     paths : volumes, lists, folders, patterns and projects, in any order.
     metadata : how lists are read.
-    tomograms : a folder of volumes, RELION's tomograms.star, or the folder of RELION's project or of one of its jobs,
-        for lists without volumes.
+    tomograms : for lists without volumes: a folder of volumes, RELION's tomograms.star, or a folder or pattern that
+        could be one of ``paths``, whose own lists are not read.
     voxel_size : Å; overrides the tomograms' headers.
     tomogram_name : name of the only tomogram in the list, where its file's is another.
 
@@ -71,6 +71,8 @@ def read_project(
         If there is no list, a pattern fits no file, or no tomogram with particles is left.
     """
     files = project_files(paths)
+    if tomograms is not None and _is_project(Path(tomograms)) and not (files.volumes or files.polnet):
+        files = project_files((tomograms, *files.lists))
     if tomogram_name and len(files.volumes) != 1:
         raise InputError(f"--tomogram-name was given with {len(files.volumes)} tomograms; expected one.")
     if not files.lists and not files.polnet:
@@ -92,6 +94,11 @@ def read_project(
             sources = replace(metadata, tomograms=named or metadata.tomograms)
             pairs += tomograms_of_list(path, sources, voxel_size=voxel_size, failed=failed)
     return Project(_together(pairs), failed, tuple(notes))
+
+
+def _is_project(place: Path) -> bool:
+    """Whether a place of tomograms is a pattern, or a folder that holds them in folders of its own."""
+    return is_pattern(place) or (place.is_dir() and not volumes_in(place) and relion_table(place) is None)
 
 
 def _volumes_named(tomograms: Path | str | None) -> Path | str | None:
