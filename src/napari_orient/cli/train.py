@@ -219,9 +219,12 @@ def _write_report(arguments: Namespace, best: Model, found: Latest, labelled: La
 
 
 def _option_words(model: Model) -> dict[str, str]:
-    """The model's options and those of its training, a line each."""
+    """The model's options and those of its training that have a value, a line each."""
     records = {"options": model.options_record(), "training": model.card.get("training", {})}
-    return {title: ", ".join(f"{name} {value}" for name, value in record.items()) for title, record in records.items()}
+    return {
+        title: ", ".join(f"{name} {value}" for name, value in record.items() if value not in ("", None))
+        for title, record in records.items()
+    }
 
 
 def _check_given(arguments: Namespace, *bases: Options) -> None:

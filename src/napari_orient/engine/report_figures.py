@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from napari_orient.engine.evaluation import Report, chance_shares
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PREDICTED_COLOUR, QUIET_COLOUR = "#c8102e", "#8e8e93"
 """Predicted (red), and what serves to compare (grey): dark on white, and of different lightness."""
+_FOOT = 0.1, 10.0
+"""Degrees, bounds of the least error that the plot of a training shows. Chosen: no model is finer, chance is high."""
 _VIEWS_PER_BIN = 3
 """Particles to a bin of the plot of views, about, so that chance alone leaves few bins empty."""
 _MOST_BINS = 18
@@ -67,7 +69,11 @@ def training_figure(points: Sequence[ValidationPoint], by_chance: float) -> Figu
     medians = [point.median_deg for point in points]
     above.plot(done, medians, "o-", color=PREDICTED_COLOUR, markersize=3, label="median error")
     above.axhline(by_chance, color="black", linewidth=1.2, label="random rotations")
-    above.set(ylabel="error (°)", ylim=(0, 1.1 * max(by_chance, *medians)))
+    # A template's errors of a degree would lie on the axis of a linear scale beside chance.
+    above.set(yscale="log", ylabel="error (°)", ylim=(0.7 * np.clip(min(medians), *_FOOT), 180))
+    above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    above.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    above.yaxis.set_minor_formatter(NullFormatter())
     above.legend(frameon=False)
     for axes in below:
         steps = [point.done for point in points if point.losses is not None]
