@@ -21,10 +21,10 @@ from qtpy.QtWidgets import QApplication
 
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui import layers
-from napari_orient.gui.axes import ViewOptions, axes_layer
-from napari_orient.gui.layers import PREDICTED, flip
-from napari_orient.gui.session import session_of
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import ViewOptions, axes_layer
+from napari_orient.gui.layers.layer_data import PREDICTED, flip
+from napari_orient.gui.session.viewer_session import session_of
 
 EXTENT = Extent((400, 400, 200), 10.0)
 REPEATS = 3
@@ -89,9 +89,9 @@ def move(points: Points, turn: int) -> None:
 
 def add(points: Points) -> None:
     """One particle more, with the pose of the last."""
-    particles = layers.particles_of(points)
+    particles = layer_data.particles_of(points)
     rows = np.append(np.arange(len(particles)), len(particles) - 1)
-    layers.replace_particles(points, particles.take(rows), provenance="")
+    layer_data.replace_particles(points, particles.take(rows), provenance="")
 
 
 def plain(viewer: napari.Viewer, count: int) -> tuple[float, float]:

@@ -22,11 +22,11 @@ from qtpy.QtGui import QDropEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QWidget
 
-from napari_orient.gui import layers
-from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.orient_dock import OrientDock
-from napari_orient.gui.session import session_of
+from napari_orient.gui.docks.orient_dock import OrientDock
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import axes_layer
+from napari_orient.gui.layers.layer_data import PREDICTED, TRUTH
+from napari_orient.gui.session.viewer_session import session_of
 
 AT_REST = 0.4
 """Seconds for which the window is left to what it has put off."""
@@ -127,7 +127,7 @@ def main() -> None:
         (layer,) = session.index.particles(role)
         arrows = axes_layer(viewer, layer)
         assert arrows is not None
-        assert arrows.visible, f"no axes of {layers.role(layer)}"
+        assert arrows.visible, f"no axes of {layer_data.role(layer)}"
     axes = acts.count
     print(card.result.text(), flush=True)
     acts.click(card.running.onward)

@@ -23,18 +23,18 @@ from qtpy.QtCore import QtMsgType, qInstallMessageHandler
 from qtpy.QtWidgets import QApplication, QDialog, QDockWidget, QLabel, QMenu, QWidget
 
 import napari_orient
-from napari_orient.gui import layers
-from napari_orient.gui.arrow_drawing import ArrowDrawing
-from napari_orient.gui.axes import DRAWN, directions, shown
-from napari_orient.gui.canvas import _lines
-from napari_orient.gui.dock_strips import count_text, voxel_text
-from napari_orient.gui.edits import History
-from napari_orient.gui.layers import AXES, PICKS, TRUTH
-from napari_orient.gui.orient_dock import DATA, OrientDock
-from napari_orient.gui.particle_sources import ParticleChecklist
-from napari_orient.gui.particle_values import drawn_particles
-from napari_orient.gui.particles_dock import ParticlesDock
-from napari_orient.gui.session import Session, session_of
+from napari_orient.gui.docks.dock_strips import count_text, voxel_text
+from napari_orient.gui.docks.orient_dock import DATA, OrientDock
+from napari_orient.gui.docks.particles_dock import ParticlesDock
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.arrow_drawing import ArrowDrawing
+from napari_orient.gui.layers.axes import DRAWN, directions, shown
+from napari_orient.gui.layers.canvas import _lines
+from napari_orient.gui.layers.layer_data import AXES, PICKS, TRUTH
+from napari_orient.gui.layers.particle_values import drawn_particles
+from napari_orient.gui.pages.particle_sources import ParticleChecklist
+from napari_orient.gui.session.edits import History
+from napari_orient.gui.session.viewer_session import Session, session_of
 from napari_orient.gui.widgets.inputs import LayerChoice
 
 _FRAME = 8
@@ -164,8 +164,8 @@ def _faults_of_switch(session: Session) -> Iterator[str]:
     current = session.index.current
     if current is not None and current not in every:
         yield "the tomogram shown is a layer that was removed"
-    if current is not None and current in every and layers.tomogram_name(current) != switch.name:
-        yield f"the layer shown is of {layers.tomogram_name(current)!r}, the switch is at {switch.name!r}"
+    if current is not None and current in every and layer_data.tomogram_name(current) != switch.name:
+        yield f"the layer shown is of {layer_data.tomogram_name(current)!r}, the switch is at {switch.name!r}"
     if current is None and switch.image(switch.name) is not None:
         yield f"{switch.name!r} has a volume, and none is current"
 
@@ -193,7 +193,7 @@ def _faults_of_arrows(session: Session) -> Iterator[str]:
     drawing: ArrowDrawing = session.drawing
     drawn: dict[int, int] = {}
     for layer in session.viewer.layers:
-        if layers.role(layer) != AXES:
+        if layer_data.role(layer) != AXES:
             continue
         points = session.index.points_of(layer)
         if points is None:
@@ -202,7 +202,7 @@ def _faults_of_arrows(session: Session) -> Iterator[str]:
         drawn[id(points)] = drawn.get(id(points), 0) + 1
         if drawn[id(points)] > 1:
             yield f"{points.name!r} has its arrows twice"
-        elif drawing.complete and layers.holds_particles(points):
+        elif drawing.complete and layer_data.holds_particles(points):
             yield from _faults_of_arrow_places(session, points, layer)
 
 
@@ -212,7 +212,7 @@ def _faults_of_arrow_places(session: Session, points: Points, arrows: Any) -> It
         yield f"{points.name!r} has arrows and no poses"
         return
     wanted = rows[shown(particles, session.drawing.view, points.shown[rows])]
-    own = np.asarray(layers.about(arrows)[DRAWN])
+    own = np.asarray(layer_data.about(arrows)[DRAWN])
     if not np.array_equal(own, wanted):
         yield f"{points.name!r} has arrows of {len(own)} particles instead of {len(wanted)}"
         return
@@ -220,8 +220,8 @@ def _faults_of_arrow_places(session: Session, points: Points, arrows: Any) -> It
         return
     at = np.isin(rows, wanted)
     along = directions(particles.rotations[at], session.drawing.view.axes)
-    size = layers.voxel_size(points)
-    starts = np.repeat(layers.flip(particles.positions[at]) / size, along.shape[1], axis=0)
+    size = layer_data.voxel_size(points)
+    starts = np.repeat(layer_data.flip(particles.positions[at]) / size, along.shape[1], axis=0)
     if len(starts) != len(arrows.data):
         yield f"{points.name!r} has {len(arrows.data)} arrows instead of {len(starts)}"
     elif not np.allclose(arrows.data[:, 0], starts, atol=1e-3):

@@ -39,10 +39,10 @@ from qtpy.QtWidgets import (
 
 from napari_orient.gui import commands
 from napari_orient.gui.commands import CARDS, dock_of, page_of
-from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.orient_dock import STEPS
-from napari_orient.gui.particles_dock import ParticlesDock
-from napari_orient.gui.session import session_of
+from napari_orient.gui.docks.orient_dock import STEPS
+from napari_orient.gui.docks.particles_dock import ParticlesDock
+from napari_orient.gui.layers.layer_data import PREDICTED
+from napari_orient.gui.session.viewer_session import session_of
 from napari_orient.gui.widgets.plot import Chart
 
 KEYS = ["N", "J", "L", "K", "I", "U", "O", "G", "B", "C", "H", "A", "1", "2", "3", "4", "Escape", "Delete", "Space"]

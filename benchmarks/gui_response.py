@@ -42,12 +42,12 @@ from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import load_template
 from napari_orient.gui.commands import dock_of, page_of
-from napari_orient.gui.edits import rotate, set_status
-from napari_orient.gui.inspected import RowFilter
-from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.orient_dock import OrientDock
-from napari_orient.gui.particles_dock import ParticlesDock
-from napari_orient.gui.session import session_of
+from napari_orient.gui.docks.orient_dock import OrientDock
+from napari_orient.gui.docks.particles_dock import ParticlesDock
+from napari_orient.gui.layers.layer_data import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.session.edits import rotate, set_status
+from napari_orient.gui.session.inspected import RowFilter
+from napari_orient.gui.session.viewer_session import session_of
 
 BEAT = 5
 """Milliseconds."""

@@ -19,10 +19,10 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui.layers import PREDICTED, TRUTH
+from napari_orient.gui.docks.particles_dock import ParticlesDock
+from napari_orient.gui.layers.layer_data import PREDICTED, TRUTH
 from napari_orient.gui.pages.inspect_page import InspectPage
-from napari_orient.gui.particles_dock import ParticlesDock
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.viewer_session import session_of
 
 SHAPE, VOXEL_SIZE = (128, 400, 400), 10.0
 REPEATS = 3

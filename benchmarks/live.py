@@ -32,11 +32,11 @@ from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.prediction import load_model
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.streams import run
-from napari_orient.gui import live_prediction
-from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.layers.layer_data import PREDICTED
 from napari_orient.gui.pages.correct_page import CorrectPage
 from napari_orient.gui.pages.inspect_page import InspectPage
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session import live_prediction
+from napari_orient.gui.session.viewer_session import session_of
 
 VOXEL_SIZE = 10.0
 SMALL = (256, 512, 512)

@@ -18,11 +18,11 @@ from napari.layers import Surface
 from qtpy.QtWidgets import QApplication
 
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.map_choice import read_reference
-from napari_orient.gui.session import session_of
-from napari_orient.gui.surfaces import USUAL_LEVEL, SurfaceShape, surface_layer
+from napari_orient.gui.layers.axes import ViewOptions
+from napari_orient.gui.layers.layer_data import PREDICTED
+from napari_orient.gui.layers.surfaces import USUAL_LEVEL, SurfaceShape, surface_layer
+from napari_orient.gui.pages.map_choice import read_reference
+from napari_orient.gui.session.viewer_session import session_of
 
 
 def main() -> None:

@@ -31,18 +31,18 @@ from napari_orient.engine.io import read_particles, read_tomogram, write_particl
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.streams import Step
-from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.canvas import camera
 from napari_orient.gui.commands import dock_of, page_of
 from napari_orient.gui.demo_viewer import SIZE, read_folder_tomogram, set_view, show_docks, show_folder, take_picture
-from napari_orient.gui.figure import save_figure
-from napari_orient.gui.layers import PICKS
-from napari_orient.gui.opening import open_paths
-from napari_orient.gui.orient_dock import OrientDock
+from napari_orient.gui.docks.orient_dock import OrientDock
+from napari_orient.gui.docks.particles_dock import ParticlesDock
+from napari_orient.gui.layers.axes import ViewOptions
+from napari_orient.gui.layers.canvas import camera
+from napari_orient.gui.layers.layer_data import PICKS
+from napari_orient.gui.pages.figure import save_figure
 from napari_orient.gui.pages.predict_card import PredictCard
-from napari_orient.gui.particles_dock import ParticlesDock
-from napari_orient.gui.session import session_of
-from napari_orient.gui.subsets import MAX_ERROR
+from napari_orient.gui.pages.subsets import MAX_ERROR
+from napari_orient.gui.session.opening import open_paths
+from napari_orient.gui.session.viewer_session import session_of
 
 KIND = "pdb_4v4r"
 AFTERWARDS = 0.5

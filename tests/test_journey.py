@@ -11,14 +11,14 @@ import pytest
 from napari_orient.cli import main
 from napari_orient.engine.io import read_particles
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.gui import layers
-from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.opening import open_paths
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.layer_data import PREDICTED
 from napari_orient.gui.pages.correct_page import CorrectPage
 from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.result_cards import ExportCard
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.opening import open_paths
+from napari_orient.gui.session.viewer_session import session_of
 
 
 def by_the_command_line(world, out: Path) -> bytes:
@@ -51,7 +51,7 @@ def test_what_is_inspected_corrected_and_undone_is_exported_as_it_was_predicted_
     predicted = by_the_docks(world, out, viewer, qtbot)
     session = session_of(viewer)
     (layer,) = session.index.particles(PREDICTED)
-    first = layers.particles_of(layer)
+    first = layer_data.particles_of(layer)
     assert angle_deg(first.rotations, read_particles(out).rotations).max() < 1e-4
     np.testing.assert_allclose(first.positions, read_particles(out).positions, atol=1e-4)
     inspect, correct, export = InspectPage(viewer), CorrectPage(viewer), ExportCard(viewer)
@@ -62,7 +62,7 @@ def test_what_is_inspected_corrected_and_undone_is_exported_as_it_was_predicted_
     assert inspect.inspected.values.inspection.true_error_deg.argmax() == worst
     correct.rotate("y", 30.0)
     correct.set_status("accepted")
-    assert angle_deg(layers.particles_of(layer).rotations, first.rotations).argmax() == worst
+    assert angle_deg(layer_data.particles_of(layer).rotations, first.rotations).argmax() == worst
     for act in (correct.undo, correct.redo):
         for _ in range(2):
             act()

@@ -5,8 +5,8 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.session import session_of
+from napari_orient.gui.layers.layer_data import PREDICTED, TRUTH
+from napari_orient.gui.session.viewer_session import session_of
 
 EXTENT = Extent((100, 90, 50), 10.0)
 TURNS = np.array([5.0, 50, 10, 90.001, 15, 30])

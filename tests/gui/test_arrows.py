@@ -6,12 +6,13 @@ from scipy.spatial.transform import Rotation
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.particles import Extent, Particles
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui import axes, colours, layers
-from napari_orient.gui.axes import ViewOptions, axes_layer
-from napari_orient.gui.canvas import canvas_overlays
-from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui import colours
+from napari_orient.gui.layers import axes, layer_data
+from napari_orient.gui.layers.axes import ViewOptions, axes_layer
+from napari_orient.gui.layers.canvas import canvas_overlays
+from napari_orient.gui.layers.layer_data import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.view_cards import ArrowsCard
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.viewer_session import session_of
 
 EXTENT = Extent((100, 100, 50), 10.0)
 KINDS = np.array(["pdb_1abc", "pdb_4v4r"])
@@ -210,7 +211,7 @@ def test_arrows_follow_the_points(shown):
     shown.predicted.remove_selected()
     np.testing.assert_array_equal(colours_on(shown, shown.predicted), kept)
     shown.viewer.layers.remove(shown.predicted)
-    assert len([layer for layer in shown.viewer.layers if layers.role(layer) == layers.AXES]) == 1
+    assert len([layer for layer in shown.viewer.layers if layer_data.role(layer) == layer_data.AXES]) == 1
 
 
 # --- the dock -------------------------------------------------------------------------------------------------------

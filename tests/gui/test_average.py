@@ -7,12 +7,12 @@ from napari.components import ViewerModel
 
 from napari_orient.cli import main
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles
-from napari_orient.gui import layers
-from napari_orient.gui.edits import set_status
-from napari_orient.gui.layers import MAP, TRUTH
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.layer_data import MAP, TRUTH
 from napari_orient.gui.pages.result_cards import AverageCard
-from napari_orient.gui.session import session_of
-from napari_orient.gui.subsets import ACCEPTED, MAX_ERROR, SELECTED
+from napari_orient.gui.pages.subsets import ACCEPTED, MAX_ERROR, SELECTED
+from napari_orient.gui.session.edits import set_status
+from napari_orient.gui.session.viewer_session import session_of
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def finish(dock, qtbot):
 
 
 def maps_of(viewer):
-    return [layer for layer in viewer.layers if layers.role(layer) == MAP]
+    return [layer for layer in viewer.layers if layer_data.role(layer) == MAP]
 
 
 def test_the_dock_and_the_command_line_make_the_same_map(opened, world, tmp_path, qtbot):

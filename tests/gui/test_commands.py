@@ -10,11 +10,12 @@ from npe2 import PluginManifest
 
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_particles, read_tomogram
-from napari_orient.gui import commands, layers
-from napari_orient.gui.layers import PICKS, PREDICTED
-from napari_orient.gui.orient_dock import OrientDock
+from napari_orient.gui import commands
+from napari_orient.gui.docks.orient_dock import OrientDock
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.layer_data import PICKS, PREDICTED
 from napari_orient.gui.pages import correct_page
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.viewer_session import session_of
 
 PLUGIN = "napari-orient"
 COMMANDS = "napari_orient.gui.commands:"
@@ -74,20 +75,20 @@ def test_correcting_by_commands_opens_the_dock_and_acts_on_the_selected_particle
     viewer, layer = opened
     viewer.layers.selection.active = layer
     layer.selected_data = {2}
-    before = layers.particles_of(layer).rotations
+    before = layer_data.particles_of(layer).rotations
     call("correct.turn_y")
     call("correct.turn_z_back")
-    after = layers.particles_of(layer).rotations
+    after = layer_data.particles_of(layer).rotations
     np.testing.assert_allclose(after[2], before[2] @ axis_rotation("y", 10) @ axis_rotation("z", -10), atol=1e-12)
     call("correct.accept")
     assert layer.features["status"][2] == "accepted"
     for _ in range(3):
         call("correct.undo")
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, before)
     call("correct.redo")
-    assert not np.array_equal(layers.particles_of(layer).rotations, before)
+    assert not np.array_equal(layer_data.particles_of(layer).rotations, before)
     call("correct.reset")
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, before)
     assert len(viewer.window.dock_widgets) == 1
 
 
@@ -99,7 +100,7 @@ def test_looking_by_commands_flies_to_the_worst_and_hides_arrows(opened):
     assert layer.selected_data == {10}
     call("inspect.previous")
     assert layer.selected_data == {11}
-    drawn = [item for item in viewer.layers if layers.role(item) == layers.AXES]
+    drawn = [item for item in viewer.layers if layer_data.role(item) == layer_data.AXES]
     call("arrows.show")
     assert not any(item.visible for item in drawn)
     call("arrows.show")

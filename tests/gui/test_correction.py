@@ -18,14 +18,14 @@ from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
-from napari_orient.gui import layers
-from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.dock_strips import TomogramHeader
-from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.map_choice import read_reference
+from napari_orient.gui.docks.dock_strips import TomogramHeader
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import axes_layer
+from napari_orient.gui.layers.layer_data import PREDICTED
 from napari_orient.gui.pages.correct_page import CorrectPage
-from napari_orient.gui.session import session_of
+from napari_orient.gui.pages.map_choice import read_reference
+from napari_orient.gui.session.viewer_session import session_of
 
 
 @pytest.fixture
@@ -77,12 +77,12 @@ def test_an_empty_dock_says_what_is_missing_and_does_nothing(qtbot):
 
 def test_buttons_turn_the_selected_particles_about_their_own_axes_and_undo_takes_it_back(corrected):
     viewer, layer, dock = corrected
-    before = layers.particles_of(layer).rotations
+    before = layer_data.particles_of(layer).rotations
     layer.selected_data = {2, 5}
     dock.rotation_pad.angle.setValue(25)
     dock.rotation_pad.pad.buttons["y", 1].click()
     dock.rotation_pad.pad.buttons["z", -1].click()
-    after = layers.particles_of(layer).rotations
+    after = layer_data.particles_of(layer).rotations
     np.testing.assert_allclose(
         after[[2, 5]], before[[2, 5]] @ axis_rotation("y", 25) @ axis_rotation("z", -25), atol=1e-12
     )
@@ -93,7 +93,7 @@ def test_buttons_turn_the_selected_particles_about_their_own_axes_and_undo_takes
     assert "2 corrected" in dock.counts.text()
     dock.undo()
     dock.undo()
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, before)
     header = dock.session.docks["OrientDock"].header
     assert not header.undo.isEnabled()
     assert header.redo.toolTip() == "Redo: rotate 2 particles by +25° about y"
@@ -101,19 +101,19 @@ def test_buttons_turn_the_selected_particles_about_their_own_axes_and_undo_takes
 
 def test_keys_do_what_their_buttons_do_and_go_with_the_dock(corrected, qtbot):
     viewer, layer, dock = corrected
-    before = layers.particles_of(layer).rotations
+    before = layer_data.particles_of(layer).rotations
     layer.selected_data = {1}
     press(viewer, "L", "L", "J", "I", "K", "O", "U", "O")
     expected = before[1] @ axis_rotation("x", 10) @ axis_rotation("z", 10)
-    np.testing.assert_allclose(layers.particles_of(layer).rotations[1], expected, atol=1e-12)
+    np.testing.assert_allclose(layer_data.particles_of(layer).rotations[1], expected, atol=1e-12)
     press(viewer, "G")
     assert layer.features["status"].tolist()[:3] == ["", "accepted", ""]
     press(viewer, "B", "C", "Ctrl+Z")
     assert layer.features["status"][1] == "rejected"
     press(viewer, "H")
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, before)
     press(viewer, "Ctrl+Z", "Ctrl+Shift+Z")
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, before)
     assert "(key L)" in dock.rotation_pad.pad.buttons["x", 1].toolTip()
     viewer.window.remove_dock_widget(dock.session.docks["OrientDock"])
     assert not {"L", "G"} & set(map(str, viewer.keymap))
@@ -176,16 +176,16 @@ def test_keys_pressed_over_the_canvas_reach_the_selected_particles(make_napari_v
     )
     frame.window().activateWindow()
     canvas.setFocus()
-    before = layers.particles_of(layer).rotations
+    before = layer_data.particles_of(layer).rotations
     layer.selected_data = {1}
     qtbot.keyClick(canvas, Qt.Key.Key_L)
-    turned = layers.particles_of(layer).rotations
+    turned = layer_data.particles_of(layer).rotations
     np.testing.assert_allclose(turned[1], before[1] @ axis_rotation("x", 10), atol=1e-12)
     qtbot.keyClick(canvas, Qt.Key.Key_G)
     assert layer.features["status"][1] == "accepted"
     qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     qtbot.keyClick(canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, before)
     arrows = axes_layer(viewer, layer)
     qtbot.keyClick(canvas, Qt.Key.Key_O, Qt.KeyboardModifier.ShiftModifier)
     assert not arrows.visible
@@ -199,11 +199,11 @@ def test_keys_pressed_over_the_canvas_reach_the_selected_particles(make_napari_v
 
 def test_turns_by_number_add_to_the_pose_and_nonsense_is_refused(bare, capsys):
     _, layer, dock = bare
-    before = layers.particles_of(layer).rotations
+    before = layer_data.particles_of(layer).rotations
     layer.selected_data = {4}
     dock.rotation_pad.line.setText("0 0 -30")
     dock.rotation_pad.line.returnPressed.emit()
-    after = layers.particles_of(layer).rotations
+    after = layer_data.particles_of(layer).rotations
     np.testing.assert_allclose(after[4], before[4] @ axis_rotation("z", 30), atol=1e-12)
     count = len(session_of(dock.session.viewer).history(layer).steps)
     dock.rotate_by("one two")
@@ -212,13 +212,13 @@ def test_turns_by_number_add_to_the_pose_and_nonsense_is_refused(bare, capsys):
 
 def test_moves_go_along_the_tomogram_s_or_the_particles_own_axes(bare):
     _, layer, dock = bare
-    before = layers.particles_of(layer)
+    before = layer_data.particles_of(layer)
     layer.selected_data = {0, 3}
     dock.move_pad.length.setValue(4)
     dock.move_pad.pad.buttons["x", -1].click()
     dock.move_pad.frame.setCurrentIndex(1)
     dock.move_pad.pad.buttons["z", 1].click()
-    moved = layers.particles_of(layer).positions - before.positions
+    moved = layer_data.particles_of(layer).positions - before.positions
     np.testing.assert_allclose(moved[[0, 3]], [-4, 0, 0] + 4 * before.rotations[[0, 3], :, 2], atol=1e-9)
     assert not moved[1:3].any()
     assert [step.words for step in dock._history.steps] == [
@@ -232,17 +232,17 @@ def test_a_line_of_the_menu_of_edits_goes_there(bare, qtbot):
     header = TomogramHeader(dock.session)
     qtbot.addWidget(header)
     layer.selected_data = {0}
-    states = [layers.particles_of(layer).rotations[0]]
+    states = [layer_data.particles_of(layer).rotations[0]]
     for _ in range(3):
         dock.rotate("x", 30)
-        states.append(layers.particles_of(layer).rotations[0])
+        states.append(layer_data.particles_of(layer).rotations[0])
     header.edits.menu().aboutToShow.emit()
     lines = header.edits.menu().actions()
     assert [line.isChecked() for line in lines] == [True, False, False, False]
     lines[2].trigger()
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations[0], states[1])
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations[0], states[1])
     lines[0].trigger()
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations[0], states[3])
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations[0], states[3])
 
 
 def test_a_turn_by_a_step_of_the_symmetry_says_that_nothing_shows(bare, scene):
@@ -258,19 +258,19 @@ def test_a_turn_by_a_step_of_the_symmetry_says_that_nothing_shows(bare, scene):
 
 def test_predicting_the_selected_gives_them_alone_the_engine_s_poses(bare, scene, qtbot):
     _, layer, dock = bare
-    before = layers.particles_of(layer)
+    before = layer_data.particles_of(layer)
     layer.selected_data = {1, 7}
     dock.predict_button.click()
     assert not dock.refine_button.isEnabled()
     idle(dock, qtbot)
     own = run(predict(read_tomogram(scene.mrc), before.take([1, 7]), load_model(scene.model)))
-    after = layers.particles_of(layer)
+    after = layer_data.particles_of(layer)
     np.testing.assert_array_equal(after.rotations[[1, 7]], own.rotations)
     np.testing.assert_array_equal(after.expected_error_deg[[1, 7]], own.expected_error_deg)
     np.testing.assert_array_equal(np.delete(after.rotations, [1, 7], 0), np.delete(before.rotations, [1, 7], 0))
     assert dock.session.last_history.undoable == "predict 2 particles"
     dock.undo()
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before.rotations)
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, before.rotations)
 
 
 def test_refining_the_selected_brings_them_back_to_the_truth_and_leaves_the_others(qtbot, tmp_path):
@@ -289,29 +289,29 @@ def test_refining_the_selected_brings_them_back_to_the_truth_and_leaves_the_othe
     dock.reference.choose(str(tmp_path / "blobs.safetensors"))
     layer.selected_data = {2, 5}
     dock.rotate("y", 14.0)
-    off = layers.particles_of(layer)
+    off = layer_data.particles_of(layer)
     assert (angle_deg(off.rotations, truth.rotations)[[2, 5]] > 13).all()
     dock.refine_button.click()
     idle(dock, qtbot)
-    refined = layers.particles_of(layer)
+    refined = layer_data.particles_of(layer)
     assert (angle_deg(refined.rotations, truth.rotations)[[2, 5]] < 5).all()
     others = np.delete(np.arange(len(truth)), [2, 5])
     np.testing.assert_array_equal(refined.rotations[others], off.rotations[others])
     assert np.isfinite(layer.features["expected_error_deg"].to_numpy(float)[[2, 5]]).all()
     dock.undo()
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, off.rotations)
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, off.rotations)
 
 
 def test_particles_deleted_while_they_are_predicted_stay_deleted_and_the_others_get_their_own(bare, qtbot, scene):
     _, layer, dock = bare
-    before = layers.particles_of(layer)
+    before = layer_data.particles_of(layer)
     layer.selected_data = {1, 7, 9}
     dock.predict_button.click()
     layer.selected_data = {0, 7}
     layer.remove_selected()
     idle(dock, qtbot)
     own = run(predict(read_tomogram(scene.mrc), before.take([1, 7, 9]), load_model(scene.model)))
-    after = layers.particles_of(layer)
+    after = layer_data.particles_of(layer)
     assert len(after) == 10
     np.testing.assert_array_equal(after.rotations[[0, 7]], own.rotations[[0, 2]])
 
@@ -345,10 +345,10 @@ def test_two_viewers_correct_apart(corrected, make_napari_viewer, tmp_path):
     other_layer = shown(other, make_scene(tmp_path / "other", name="TS_09", seed=8))
     other_dock = page_of(other, "Correct")
     layer.selected_data, other_layer.selected_data = {1}, {2}
-    before = layers.particles_of(layer).rotations.copy()
+    before = layer_data.particles_of(layer).rotations.copy()
     press(other, "L")
     other_dock.set_status("accepted")
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before)
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, before)
     assert session_of(viewer).history(layer).steps == []
     press(viewer, "I")
     assert len(session_of(other).history(other_layer).steps) == 2

@@ -21,17 +21,18 @@ from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.prediction import load_model
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
-from napari_orient.gui import discovery_layers, layers, maps
-from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.discovery_layers import PROVISIONAL, DiscoveryPreview
-from napari_orient.gui.discovery_panel import OTHERS, PREDICT, TRAIN
-from napari_orient.gui.layers import MAP, PICKS, PREDICTED, TRUTH
-from napari_orient.gui.opening import open_paths
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import axes_layer
+from napari_orient.gui.layers.layer_data import MAP, PICKS, PREDICTED, TRUTH
+from napari_orient.gui.pages import discovery_layers, maps
 from napari_orient.gui.pages.discover_card import DiscoverCard
+from napari_orient.gui.pages.discovery_layers import PROVISIONAL, DiscoveryPreview
+from napari_orient.gui.pages.discovery_panel import OTHERS, PREDICT, TRAIN
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.train_card import TrainCard
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.opening import open_paths
+from napari_orient.gui.session.viewer_session import session_of
 
 QUICK = DiscoveryOptions.of(
     diameter=150.0, rounds=10, search=500, starts=2, passes=1, max_shift=0.0, symmetry="C1", device="cpu"
@@ -87,7 +88,7 @@ def finish(dock, qtbot):
 
 
 def of_role(viewer, role):
-    return [layer for layer in viewer.layers if layers.role(layer) == role]
+    return [layer for layer in viewer.layers if layer_data.role(layer) == role]
 
 
 def test_the_dock_finds_what_the_command_line_finds_and_leads_onward(small, qtbot, tmp_path):
@@ -143,7 +144,7 @@ def as_layers(dock, viewer, seen):
     assert "A structure was found" in dock.result_panel.banner.headline.text()
     found = dock.result_panel.found
     (points,), (map_layer,) = session_of(viewer).index.particles(PREDICTED), of_role(viewer, MAP)
-    held = layers.particles_of(points)
+    held = layer_data.particles_of(points)
     for name in ("positions", "rotations", "confidence", "expected_error_deg"):
         np.testing.assert_allclose(getattr(held, name), getattr(found.particles, name), atol=1e-9)
     assert OUTLIER in held.extra
@@ -169,7 +170,7 @@ def onward_to_predict(dock, viewer, small, qtbot):
     qtbot.waitUntil(lambda: predicting.running.job is None, timeout=60_000)
     (layer,) = (layer for layer in session.index.particles(PREDICTED) if layer not in dock._on_view())
     found = dock.result_panel.found.particles
-    assert np.median(angle_deg(layers.rotations_in(layer), found.rotations)) < 5
+    assert np.median(angle_deg(layer_data.rotations_in(layer), found.rotations)) < 5
 
 
 def onward_to_train(dock, viewer, qtbot):
@@ -193,7 +194,7 @@ def test_stop_keeps_the_poses_and_map_of_the_last_round_and_says_that_nothing_ha
     dock.session.jobs.stop()
     finish(dock, qtbot)
     (points,), (map_layer,) = session_of(viewer).index.particles(PREDICTED), of_role(viewer, MAP)
-    np.testing.assert_allclose(layers.rotations_in(points), dock._last.particles.rotations)
+    np.testing.assert_allclose(layer_data.rotations_in(points), dock._last.particles.rotations)
     np.testing.assert_array_equal(map_layer.data, dock._last.maps[0])
     assert map_layer.scale[0] == pytest.approx(QUICK.patch_voxel_size)
     assert "they have no verdict" in dock.result_panel.banner.reasons.text()
@@ -215,13 +216,13 @@ def test_another_run_takes_the_place_of_the_one_before_and_one_undo_brings_its_p
         dock.session.jobs.stop()
         finish(dock, qtbot)
         (points,), (map_layer,) = session_of(viewer).index.particles(PREDICTED), of_role(viewer, MAP)
-        held.append((points, layers.rotations_in(points)))
+        held.append((points, layer_data.rotations_in(points)))
         maps.append(tuple(map_layer.translate))
     assert held[0][0] is held[1][0]
     assert maps[0] == maps[1]
     assert angle_deg(held[0][1], held[1][1]).max() > 20
     session_of(viewer).history(points).undo()
-    np.testing.assert_array_equal(layers.rotations_in(points), held[0][1])
+    np.testing.assert_array_equal(layer_data.rotations_in(points), held[0][1])
 
 
 def test_layers_removed_while_it_runs_stay_away_and_the_rest_is_kept(small, qtbot, shown):
@@ -441,7 +442,7 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
     dock.running.start.click()
     finish(dock, qtbot)
     found = dock.result_panel.found
-    assert [np.unique(layers.picks_of(layer).kind).tolist() for layer in dock._on_view()] in (
+    assert [np.unique(layer_data.picks_of(layer).kind).tolist() for layer in dock._on_view()] in (
         [["class1"], ["class2"]],
         [["class2"], ["class1"]],
     )

@@ -15,16 +15,16 @@ from napari_orient.engine.particles import concatenate
 from napari_orient.engine.prediction import load_model, predict, provenance
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
-from napari_orient.gui import layers
-from napari_orient.gui.axes import ViewOptions, axes_layer
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.dock_strips import count_text
-from napari_orient.gui.opening import open_paths
+from napari_orient.gui.docks.dock_strips import count_text
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import ViewOptions, axes_layer
 from napari_orient.gui.pages.data_page import DataPage
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.result_cards import FORMATS, ExportCard
 from napari_orient.gui.pages.view_cards import ArrowsCard
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.opening import open_paths
+from napari_orient.gui.session.viewer_session import session_of
 
 PLUGIN = "napari-orient"
 
@@ -51,7 +51,7 @@ def dock(qtbot):
 
 
 def by_role(viewer, role):
-    return [layer for layer in viewer.layers if layers.role(layer) == role]
+    return [layer for layer in viewer.layers if layer_data.role(layer) == role]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def loaded(viewer, scene, dock):
     open_paths(session, [scene.mrc, scene.picks, scene.true])
     prediction = dock(viewer, "Predict")
     session.take_for_truth(session.index.particles()[0])
-    assert layers.role(prediction.layer) == "picks", "not what has become the truth"
+    assert layer_data.role(prediction.layer) == "picks", "not what has become the truth"
     prediction.show_model(str(scene.model))
     return prediction
 
@@ -91,9 +91,9 @@ def test_files_are_opened_where_they_belong(opened_window, scene):
     (image,), (picks,), (truth,) = (by_role(viewer, role) for role in ("tomogram", "picks", "truth"))
     assert tuple(image.scale) == tuple(picks.scale) == tuple(truth.scale) == (13.5,) * 3
     np.testing.assert_allclose(
-        layers.particles_of(truth).rotations, read_particles(scene.true).rotations, rtol=0, atol=1e-12
+        layer_data.particles_of(truth).rotations, read_particles(scene.true).rotations, rtol=0, atol=1e-12
     )
-    assert layers.particles_of(picks).rotations is None
+    assert layer_data.particles_of(picks).rotations is None
     assert axes_layer(viewer, truth) is not None
     assert axes_layer(viewer, picks) is None
 
@@ -143,7 +143,7 @@ def test_coordinates_in_pixels_of_unknown_size_ask_for_it(dock, scene):
     assert data.question.isVisibleTo(data)
     data.question.box.setValue(2.5)
     data.question.open.click()
-    np.testing.assert_allclose(layers.particles_of(by_role(viewer, "picks")[0]).positions, [[50, 52.5, 25]])
+    np.testing.assert_allclose(layer_data.particles_of(by_role(viewer, "picks")[0]).positions, [[50, 52.5, 25]])
 
 
 def test_a_broken_file_is_said_in_one_line_and_opens_nothing(dock, scene, shown):
@@ -223,7 +223,7 @@ def test_predict_gives_the_engine_s_own_poses_in_red(opened_window, scene, qtbot
     tomogram = read_tomogram(scene.mrc)
     own = run(predict(tomogram, read_particles(scene.picks), load_model(scene.model)))
     (predicted,) = by_role(viewer, "predicted")
-    told = layers.particles_of(predicted)
+    told = layer_data.particles_of(predicted)
     np.testing.assert_array_equal(told.rotations, own.rotations)
     np.testing.assert_array_equal(told.expected_error_deg, own.expected_error_deg)
     red, green, blue, _ = axes_layer(viewer, predicted).edge_color[2]
@@ -283,7 +283,7 @@ def test_points_drawn_by_hand_can_be_predicted(dock, scene, qtbot):
     prediction.show_model(str(scene.model))
     finish(prediction, qtbot)
     (predicted,) = by_role(viewer, "predicted")
-    particles = layers.particles_of(predicted)
+    particles = layer_data.particles_of(predicted)
     assert particles.tomogram_names == ["TS_01"]
     np.testing.assert_allclose(particles.positions, np.array([[25, 20, 15], [30, 25, 14]]) * 13.5)
 

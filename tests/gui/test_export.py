@@ -12,15 +12,15 @@ from qtpy.QtWidgets import QApplication
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, write_particles
-from napari_orient.gui import layer_rows, layers
-from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.edits import reset, rotate, set_status
-from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.layers import layer_data, layer_rows
+from napari_orient.gui.layers.axes import ViewOptions
+from napari_orient.gui.layers.layer_data import PREDICTED
 from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.pages.result_cards import ExportCard
+from napari_orient.gui.pages.subsets import ACCEPTED, MAX_ERROR, SELECTED
 from napari_orient.gui.readers import read_particle_layers, write_points
-from napari_orient.gui.session import session_of
-from napari_orient.gui.subsets import ACCEPTED, MAX_ERROR, SELECTED
+from napari_orient.gui.session.edits import reset, rotate, set_status
+from napari_orient.gui.session.viewer_session import session_of
 
 LINE = "napari-orient 0.1.0: predicted by tiny, data abc; picks rounded"
 
@@ -85,10 +85,10 @@ def test_verdicts_and_provenance_survive_napari_s_own_save_and_opening_again(ope
     first, second = (scene.folder / f"{name}{suffix}" for name in ("first", "second"))
     write_points(str(first), *layer.as_layer_data_tuple()[:2])
     again = read_particle_layers(str(first))[-1]
-    assert again[1]["metadata"][layers.KEY]["provenance"] == LINE
-    assert again[1]["metadata"][layers.KEY]["role"] == PREDICTED
+    assert again[1]["metadata"][layer_data.KEY]["provenance"] == LINE
+    assert again[1]["metadata"][layer_data.KEY]["role"] == PREDICTED
     verdicts = ["accepted", "", "", "", "accepted", "rejected", *[""] * 6]
-    assert again[1]["features"][layers.STATUS].tolist() == verdicts
+    assert again[1]["features"][layer_data.STATUS].tolist() == verdicts
     write_points(str(second), *again[:2])
     assert first.read_bytes() == second.read_bytes()
 
@@ -101,7 +101,7 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
     session.model = str(scene.model)
     session.inspection.set_options(InspectionOptions(threshold=7.5, symmetry="C2", cluster_distance=310.0))
     session.drawing.show_as(ViewOptions(most_expected=25.0))
-    first = layers.particles_of(layer)
+    first = layer_data.particles_of(layer)
     rotate(session.history(layer), np.array([1, 6]), axis_rotation("y", 33), words="by 33° about y")
     set_status(session.history(layer), np.array([6]), "accepted")
     if way == "export":
@@ -121,10 +121,10 @@ def test_network_thresholds_and_corrections_survive_saving_and_opening_again(ope
         assert mine.inspection.options == session.inspection.options
         assert mine.drawing.view.most_expected == 25.0
         assert inspect.settings["threshold"].value == 7.5
-    turned = layers.particles_of(again).rotations
-    np.testing.assert_allclose(turned, layers.particles_of(layer).rotations, atol=1e-6)
+    turned = layer_data.particles_of(again).rotations
+    np.testing.assert_allclose(turned, layer_data.particles_of(layer).rotations, atol=1e-6)
     reset(mine.history(again), np.arange(12))
-    back = layers.particles_of(again)
+    back = layer_data.particles_of(again)
     np.testing.assert_array_equal(back.rotations[[1, 6]], first.rotations[[1, 6]])
     np.testing.assert_allclose(back.positions, first.positions, atol=1e-3)
     assert back.extra["orientStatus"][6] == "accepted"
@@ -170,4 +170,4 @@ def test_a_list_of_another_program_has_no_provenance_of_ours(scene):
     path = scene.folder / "theirs.star"
     write_particles(path, read_particles(scene.true), extents={"TS_01": scene.extent}, provenance="relion 5")
     (_, points) = read_particle_layers(str(path))
-    assert points[1]["metadata"][layers.KEY]["provenance"] == ""
+    assert points[1]["metadata"][layer_data.KEY]["provenance"] == ""

@@ -11,11 +11,11 @@ from qtpy.QtCore import Qt
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.streams import run
-from napari_orient.gui import layers
-from napari_orient.gui.canvas import camera
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.layers import FAILURES, PREDICTED, TRUTH
-from napari_orient.gui.session import session_of
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.canvas import camera
+from napari_orient.gui.layers.layer_data import FAILURES, PREDICTED, TRUTH
+from napari_orient.gui.session.viewer_session import session_of
 
 DATA = Path(os.environ.get("NAPARI_ORIENT_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
 TOMO = DATA / "polnet" / "Tomo003"
@@ -40,13 +40,13 @@ def test_two_failures_266_angstrom_apart_are_region_a_and_one_click_shows_both_i
     rectangle = page.regions.visualItemRect(page.regions.item(0))
     qtbot.mouseClick(page.regions.viewport(), Qt.MouseButton.LeftButton, pos=rectangle.center())
     session.failure_view.settle()
-    (labels,) = [item for item in viewer.layers if layers.role(item) == FAILURES and "angles" in item.name]
+    (labels,) = [item for item in viewer.layers if layer_data.role(item) == FAILURES and "angles" in item.name]
     assert list(labels.features["label"]) == ["A 21°", "A 25°", "B 45°"]
     picture = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
     height, width = picture.shape[:2]
     middle = picture[height // 5 : -height // 5, width // 8 : -width // 8]
     assert (middle[..., 0] - middle[..., 1] > 90).sum() > 300
     assert (middle[..., 1] - middle[..., 0] > 60).sum() > 300
-    positions = layers.picks_of(layer).positions[sorted(layer.selected_data)]
+    positions = layer_data.picks_of(layer).positions[sorted(layer.selected_data)]
     assert np.linalg.norm(positions[0] - positions[1]) == pytest.approx(267, abs=2)
     assert camera(viewer).zoom * 267 > 0.25 * width

@@ -6,11 +6,11 @@ from inspection_scene import EXTENT, apart, fill, predicted_of
 from napari.components import ViewerModel
 from PIL import Image as Picture
 
-from napari_orient.gui.canvas import camera, canvas_size
-from napari_orient.gui.figure import DPI, WIDTH, make_figure
-from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.layers.canvas import camera, canvas_size
+from napari_orient.gui.layers.layer_data import PREDICTED
+from napari_orient.gui.pages.figure import DPI, WIDTH, make_figure
 from napari_orient.gui.pages.result_cards import FigureCard
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.viewer_session import session_of
 
 
 @pytest.fixture

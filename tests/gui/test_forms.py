@@ -6,8 +6,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option, suboptions
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.gui.forms import OptionsForm
 from napari_orient.gui.widgets.basic import WARNING, Fold, NoteLabel
+from napari_orient.gui.widgets.forms import OptionsForm
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,13 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection import corrections
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.rotations import matrix_to_zyz
-from napari_orient.gui import edits, layers
-from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.edits import History
-from napari_orient.gui.layer_rows import remembered
-from napari_orient.gui.layers import PICKS, PREDICTED
-from napari_orient.gui.session import session_of
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import axes_layer
+from napari_orient.gui.layers.layer_data import PICKS, PREDICTED
+from napari_orient.gui.layers.layer_rows import remembered
+from napari_orient.gui.session import edits
+from napari_orient.gui.session.edits import History
+from napari_orient.gui.session.viewer_session import session_of
 
 
 @pytest.fixture
@@ -37,8 +38,10 @@ def all_of(layer):
     """The bytes of everything that a layer holds."""
     table = layer.features
     columns = {name: (str(table[name].dtype), table[name].to_numpy().tolist()) for name in table.columns}
-    bits = {name: table[name].to_numpy(float).tobytes() for name in layers.ROTATION_COLUMNS if name in table.columns}
-    return layer.data.tobytes(), repr(columns), bits, repr(layers.about(layer))
+    bits = {
+        name: table[name].to_numpy(float).tobytes() for name in layer_data.ROTATION_COLUMNS if name in table.columns
+    }
+    return layer.data.tobytes(), repr(columns), bits, repr(layer_data.about(layer))
 
 
 def rows(*numbers):
@@ -98,15 +101,15 @@ def test_a_new_change_drops_what_could_have_been_redone(layer, history):
 
 
 def test_deleting_the_last_point_leaves_all_others_as_they_were(layer, history):
-    before = layers.particles_of(layer)
+    before = layer_data.particles_of(layer)
     layer.selected_data = {5}
     layer.remove_selected()
-    left = layers.particles_of(layer)
+    left = layer_data.particles_of(layer)
     np.testing.assert_array_equal(left.positions, before.positions[:5])
     np.testing.assert_array_equal(left.rotations, before.rotations[:5])
     assert history.undoable == "delete 1 particle"
     history.undo()
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, before.rotations)
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, before.rotations)
 
 
 def test_napari_s_delete_of_everything_can_be_undone(layer, history):
@@ -168,7 +171,7 @@ def test_relion_s_priors_and_statistics_follow_a_changed_pose_and_come_back_with
     viewer.dims.set_point(0, layer.data_to_world(layer.data[2])[0])
     drag(layer, 2, [0, 3, -2])
     edits.assign_poses(history, rows(4), some_particles(1, seed=9), words="predict")
-    tilt = matrix_to_zyz(layers.particles_of(layer).rotations)[:, 1]
+    tilt = matrix_to_zyz(layer_data.particles_of(layer).rotations)[:, 1]
     for row in (1, 2, 4):
         assert float(layer.features["rlnAngleTiltPrior"][row]) == pytest.approx(tilt[row], abs=1e-6)
         assert float(layer.features["rlnMaxValueProbDistribution"][row]) == 0
@@ -185,8 +188,8 @@ def test_a_point_added_by_hand_has_a_number_but_no_pose_and_its_adding_can_be_un
     layer.selected_data = {1}
     layer.add([5, 6, 7])
     assert history.undoable == "add 1 particle"
-    assert layers.has_pose(layer).tolist() == [True] * 6 + [False]
-    assert layer.features[layers.NUMBER].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert layer_data.has_pose(layer).tolist() == [True] * 6 + [False]
+    assert layer.features[layer_data.NUMBER].tolist() == [1, 2, 3, 4, 5, 6, 7]
     assert len(axes_layer(viewer, layer).data) == 18
     history.undo()
     assert all_of(layer) == before
@@ -235,7 +238,7 @@ def test_poses_told_anew_are_where_the_next_corrections_begin(layer, history):
     edits.assign_poses(history, rows(1, 2), told, words="predict")
     COMMANDS["rotate"](history)
     edits.reset(history, rows(1))
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations[1], told.rotations[0])
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations[1], told.rotations[0])
 
 
 def test_predicting_again_is_a_step_like_any_other(viewer, layer, history):
@@ -251,7 +254,7 @@ def test_verdicts_and_corrections_go_with_the_particles(layer, history):
     edits.set_status(history, rows(0, 4), "accepted")
     COMMANDS["rotate"](history)
     edits.set_status(history, rows(4), "rejected")
-    particles = layers.particles_of(layer)
+    particles = layer_data.particles_of(layer)
     assert corrections.confirmed(particles).tolist() == [True, True, False, False, False, False]
     assert particles.extra["orientStatus"].tolist() == ["accepted", "", "", "", "rejected", ""]
     another = ViewerModel()

@@ -10,15 +10,15 @@ from qtpy.QtCore import QPoint, Qt
 
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.templates import bead_symmetry
-from napari_orient.gui import layers
-from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.canvas import camera, camera_center, frame, screen_axes, view_direction
-from napari_orient.gui.dock_strips import ViewStrip
-from napari_orient.gui.failure_view import PALE_AXIS
-from napari_orient.gui.inspected import RowFilter
-from napari_orient.gui.layers import FAILURES, PICKS, PREDICTED, TRUTH
+from napari_orient.gui.docks.dock_strips import ViewStrip
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import axes_layer
+from napari_orient.gui.layers.canvas import camera, camera_center, frame, screen_axes, view_direction
+from napari_orient.gui.layers.layer_data import FAILURES, PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.inspect_page import InspectPage
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.failure_view import PALE_AXIS
+from napari_orient.gui.session.inspected import RowFilter
+from napari_orient.gui.session.viewer_session import session_of
 
 
 def page_on(viewer, qtbot):
@@ -55,7 +55,7 @@ def click_region(page, qtbot, place):
 
 def failure_layers(viewer):
     session_of(viewer).failure_view.settle()
-    return [layer for layer in viewer.layers if layers.role(layer) == FAILURES]
+    return [layer for layer in viewer.layers if layer_data.role(layer) == FAILURES]
 
 
 # --- the headline ---------------------------------------------------------------------------------------------------
@@ -143,7 +143,9 @@ def test_neighbours_that_failed_are_region_a_and_one_click_frames_them_in_3d(cro
     click_region(page, qtbot, 0)
     assert viewer.dims.ndisplay == 3
     assert set(layer.selected_data) == {31, 34}
-    np.testing.assert_allclose(camera_center(viewer), layers.picks_of(layer).positions[[31, 34]].mean(axis=0), atol=1)
+    np.testing.assert_allclose(
+        camera_center(viewer), layer_data.picks_of(layer).positions[[31, 34]].mean(axis=0), atol=1
+    )
 
 
 def test_the_failures_keep_their_colours_with_the_angle_beside_them_and_right_particles_fade(crowd, qtbot):
@@ -162,7 +164,7 @@ def test_the_failures_keep_their_colours_with_the_angle_beside_them_and_right_pa
     assert np.ptp(faded[:, :3]) < 0.05
     assert faded[:, 3].max() < 0.5
     assert layer.face_color[31, 3] == 1
-    hidden = [found for found in viewer.layers if layers.role(found) in (TRUTH, layers.AXES)]
+    hidden = [found for found in viewer.layers if layer_data.role(found) in (TRUTH, layer_data.AXES)]
     assert not any(found.visible for found in hidden)
 
 
@@ -172,7 +174,7 @@ def test_the_plane_stands_behind_the_failures_from_whatever_side_one_looks(crowd
     page._region_picked(page.inspected.regions[0])
     viewer = page.session.viewer
     (image,) = [found for found in viewer.layers if isinstance(found, Image)]
-    heights = layers.picks_of(layer).positions[[31, 34], 2] / 10
+    heights = layer_data.picks_of(layer).positions[[31, 34], 2] / 10
     assert view_direction(viewer)[0] > 0
     assert image.plane.position[0] >= heights.max() + 19
     camera(viewer).set_view_direction((-1.0, 0.2, 0), (0, -1, 0))
@@ -289,7 +291,7 @@ def test_what_is_far_apart_is_framed_along_the_longer_side_of_the_canvas(crowd, 
         viewer._canvas_size = size
     positions = np.array([[100.0, 200, 300], [700.0, 500, 200]])
     frame(crowd[0].session, positions, margin=100.0)
-    apart_on_screen = np.abs(layers.flip(positions[1] - positions[0]) @ screen_axes(viewer).T)
+    apart_on_screen = np.abs(layer_data.flip(positions[1] - positions[0]) @ screen_axes(viewer).T)
     assert apart_on_screen.argmax() == axis
     assert (apart_on_screen + 200) @ np.eye(2)[axis] * camera(viewer).zoom < size[1 - axis]
 
@@ -346,7 +348,7 @@ def test_a_click_in_the_plot_of_expected_against_true_error_selects_the_particle
 
 def test_next_worst_goes_down_the_errors_shown_and_takes_slice_and_camera_along(opened):
     page, layer = opened
-    positions = layers.picks_of(layer).positions
+    positions = layer_data.picks_of(layer).positions
     for particle in (3, 1, 5, 4):
         page.next.click()
         assert set(layer.selected_data) == {particle}
@@ -379,7 +381,7 @@ def test_in_3d_the_plane_stands_behind_the_particle_flown_to_and_never_hides_its
     page.session.viewer.dims.ndisplay = 3
     page.go_to_worst(1)
     (image,) = [found for found in page.session.viewer.layers if isinstance(found, Image)]
-    height = layers.picks_of(layer).positions[3][2] / 10
+    height = layer_data.picks_of(layer).positions[3][2] / 10
     assert abs(image.plane.position[0] - height) >= min(19, 49 - height, height)
 
 
@@ -403,7 +405,7 @@ def test_deleting_the_inspected_layer_turns_to_the_next_and_deleting_all_empties
     page.go_to_worst(1)
     viewer = page.session.viewer
     viewer.layers.remove(layer)
-    assert layers.role(page.inspected.layer) == TRUTH
+    assert layer_data.role(page.inspected.layer) == TRUTH
     layer.selected_data = {1}
     layer.features = layer.features.copy()
     viewer.layers.clear()

@@ -5,8 +5,8 @@ from napari.layers import Image, Points, Vectors
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui import layers
-from napari_orient.gui.axes import ViewOptions, axes_parts, directions
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import ViewOptions, axes_parts, directions
 
 GOLDEN = np.array([[-0.380952, -0.523810, 0.761905], [0.190476, 0.761905, 0.619048], [-0.904762, 0.380952, -0.190476]])
 EXTENT = Extent((50, 40, 30), 13.48)
@@ -38,14 +38,14 @@ def test_x_and_y_arrows_are_the_other_columns_shortened():
 
 def test_points_stand_at_their_angstroms_in_napari_s_world():
     particles = Particles(positions=[[100.0, 200.0, 300.0]], tomogram="TS_01")
-    layer = layer_of(layers.particles_parts(particles, EXTENT, role=layers.PICKS, name="picks"))
+    layer = layer_of(layer_data.particles_parts(particles, EXTENT, role=layer_data.PICKS, name="picks"))
     np.testing.assert_allclose(layer.data_to_world(layer.data[0]), [300, 200, 100])
     assert [str(unit) for unit in layer.units] == ["angstrom"] * 3
     assert layer.axis_labels == ("z", "y", "x")
 
 
 def test_an_arrow_is_as_many_angstroms_long_as_asked():
-    points = layers.particles_parts(some_particles(), EXTENT, role=layers.TRUTH, name="truth")
+    points = layer_data.particles_parts(some_particles(), EXTENT, role=layer_data.TRUTH, name="truth")
     layer = layer_of(axes_parts(some_particles(), points, ViewOptions.of(axes="z", length=170.0)))
     drawn = layer.data[:, 1] * layer.length * np.array(layer.scale)
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 170)
@@ -64,8 +64,8 @@ def test_particles_come_back_from_their_layer_as_they_went_in():
         },
         blocks={"optics": {"rlnVoltage": ("300",)}},
     )
-    layer = layer_of(layers.particles_parts(particles, EXTENT, role=layers.PREDICTED, name="predicted"))
-    back = layers.particles_of(layer)
+    layer = layer_of(layer_data.particles_parts(particles, EXTENT, role=layer_data.PREDICTED, name="predicted"))
+    back = layer_data.particles_of(layer)
     np.testing.assert_allclose(back.positions, particles.positions, rtol=0, atol=1e-12)
     for name in ("rotations", "confidence", "expected_error_deg", "kind"):
         assert (getattr(back, name) == getattr(particles, name)).all(), name
@@ -78,44 +78,46 @@ def test_particles_come_back_from_their_layer_as_they_went_in():
 
 def test_unknown_rotations_stay_unknown():
     layer = layer_of(
-        layers.particles_parts(some_particles().replace(rotations=None), EXTENT, role=layers.PICKS, name="picks")
+        layer_data.particles_parts(
+            some_particles().replace(rotations=None), EXTENT, role=layer_data.PICKS, name="picks"
+        )
     )
-    assert layers.particles_of(layer).rotations is None
-    assert axes_parts(layers.particles_of(layer), layer, ViewOptions()) is None
+    assert layer_data.particles_of(layer).rotations is None
+    assert axes_parts(layer_data.particles_of(layer), layer, ViewOptions()) is None
 
 
 def test_a_point_added_by_hand_does_not_inherit_another_s_pose():
-    layer = layer_of(layers.particles_parts(some_particles(), EXTENT, role=layers.PREDICTED, name="predicted"))
+    layer = layer_of(layer_data.particles_parts(some_particles(), EXTENT, role=layer_data.PREDICTED, name="predicted"))
     layer.selected_data = {4}
     layer.add([5, 6, 7])
-    assert layers.added_later(layer).tolist() == [False] * 9 + [True]
+    assert layer_data.added_later(layer).tolist() == [False] * 9 + [True]
     with pytest.raises(InputError, match=r"1 of 10 particles.*no orientation.*Predict again"):
-        layers.particles_of(layer)
-    np.testing.assert_allclose(layers.picks_of(layer).positions[-1], np.array([7, 6, 5]) * 13.48)
+        layer_data.particles_of(layer)
+    np.testing.assert_allclose(layer_data.picks_of(layer).positions[-1], np.array([7, 6, 5]) * 13.48)
 
 
 def test_removing_a_point_removes_its_own_pose():
     particles = some_particles()
-    layer = layer_of(layers.particles_parts(particles, EXTENT, role=layers.PREDICTED, name="predicted"))
+    layer = layer_of(layer_data.particles_parts(particles, EXTENT, role=layer_data.PREDICTED, name="predicted"))
     layer.selected_data = {8}
     layer.remove_selected()
     layer.selected_data = {0}
     layer.remove_selected()
-    np.testing.assert_array_equal(layers.particles_of(layer).rotations, particles.rotations[1:8])
+    np.testing.assert_array_equal(layer_data.particles_of(layer).rotations, particles.rotations[1:8])
 
 
 def test_any_points_layer_of_a_user_serves_as_picks():
     layer = Points([[1, 2, 3]], scale=(10, 10, 10), units=("angstrom",) * 3)
-    np.testing.assert_allclose(layers.picks_of(layer).positions, [[30, 20, 10]])
-    assert layers.particles_of(layer).kind is None
+    np.testing.assert_allclose(layer_data.picks_of(layer).positions, [[30, 20, 10]])
+    assert layer_data.particles_of(layer).kind is None
 
 
 def test_a_memory_map_stays_one_and_is_sampled_for_its_contrast(tmp_path):
     density = np.memmap(tmp_path / "density", np.float32, "w+", shape=(20, 30, 40))
     density[:] = np.random.default_rng(0).normal(5, 2, density.shape)
-    layer = layer_of(layers.tomogram_parts(Tomogram(density, 10.0, "TS_01")))
+    layer = layer_of(layer_data.tomogram_parts(Tomogram(density, 10.0, "TS_01")))
     assert isinstance(layer.data, np.memmap)
-    assert layers.tomogram_of(layer).density is layer.data
+    assert layer_data.tomogram_of(layer).density is layer.data
     low, high = layer.contrast_limits
     assert -1.5 < low < 1
     assert 9 < high < 11.5
@@ -135,38 +137,38 @@ class Recorded:
 
 def test_contrast_limits_read_a_few_slices_of_a_large_volume():
     volume = Recorded(np.random.default_rng(0).standard_normal((200, 64, 64)).astype(np.float32))
-    layers.contrast_limits(volume)
+    layer_data.contrast_limits(volume)
     assert volume.read <= 9 * 64 * 64
 
 
 def test_contrast_limits_of_a_constant_and_of_a_broken_volume_are_still_a_range():
-    assert layers.contrast_limits(np.zeros((4, 4, 4))) == (0, 1)
-    assert layers.contrast_limits(np.full((4, 4, 4), np.nan)) == (0, 1)
+    assert layer_data.contrast_limits(np.zeros((4, 4, 4))) == (0, 1)
+    assert layer_data.contrast_limits(np.full((4, 4, 4), np.nan)) == (0, 1)
 
 
 def test_a_layer_in_nanometres_has_its_voxels_in_angstroms():
     layer = Image(np.zeros((3, 3, 3)), scale=(1.2,) * 3, units=("nm",) * 3)
-    assert layers.voxel_size(layer) == pytest.approx(12)
+    assert layer_data.voxel_size(layer) == pytest.approx(12)
 
 
 def test_voxels_that_are_no_cubes_are_refused_with_their_sides():
     layer = Image(np.zeros((3, 3, 3)), scale=(2, 1, 1), name="odd")
     with pytest.raises(InputError, match=r"odd.*1 × 1 × 2 Å"):
-        layers.tomogram_of(layer)
+        layer_data.tomogram_of(layer)
 
 
 def test_features_that_a_person_or_another_plugin_adds_are_particles_columns_too():
     particles = Particles(positions=np.ones((3, 3)), tomogram="TS_01", extra={"rlnFoo": np.array(["a", "b", "c"])})
-    points = Points(**_keywords(layers.particles_parts(particles, None, role=layers.PICKS, name="picks")))
+    points = Points(**_keywords(layer_data.particles_parts(particles, None, role=layer_data.PICKS, name="picks")))
     points.features = points.features.assign(
         my_cluster=[1, 2, 3], weight=[0.5, np.nan, 2.0], label=["x", None, "z"], status=["accepted", "", ""]
     )
-    extra = layers.picks_of(points).extra
+    extra = layer_data.picks_of(points).extra
     assert {"rlnFoo", "my_cluster", "weight", "label"} == set(extra)
     assert extra["my_cluster"].tolist() == [1, 2, 3]
     assert extra["label"].tolist() == ["x", "", "z"]
     drawn = Points(np.ones((2, 3)), features={"score": [1.5, 2.5]})
-    assert layers.picks_of(drawn).extra["score"].tolist() == [1.5, 2.5]
+    assert layer_data.picks_of(drawn).extra["score"].tolist() == [1.5, 2.5]
 
 
 def _keywords(parts):

@@ -16,13 +16,14 @@ from napari_orient.engine.prediction import load_model, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
-from napari_orient.gui import layers, live_prediction
-from napari_orient.gui.axes import ViewOptions, axes_layer
-from napari_orient.gui.layers import PICKS, PREDICTED
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import ViewOptions, axes_layer
+from napari_orient.gui.layers.layer_data import PICKS, PREDICTED
 from napari_orient.gui.pages.correct_page import CorrectPage
 from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.pages.predict_card import PredictCard
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session import live_prediction
+from napari_orient.gui.session.viewer_session import session_of
 
 
 class Counted:
@@ -72,7 +73,7 @@ def switch_on(dock, qtbot):
 
 
 def told_of(layer, row):
-    return layers.particles_of(layer).take([row])
+    return layer_data.particles_of(layer).take([row])
 
 
 def own_answer(scene, voxels):
@@ -97,12 +98,12 @@ def test_an_added_pick_has_its_pose_arrow_and_expected_error_at_once_and_one_und
 
 def test_a_dragged_pick_is_told_where_it_was_left_and_only_there(on, scene):
     viewer, layer, _ = on
-    before, places = layers.particles_of(layer).rotations, layer.data.copy()
+    before, places = layer_data.particles_of(layer).rotations, layer.data.copy()
     viewer.dims.set_point(0, layer.data_to_world(layer.data[4])[0])
     drag(layer, 4, [0, 2.0, -3.0])
     (row,) = np.flatnonzero((layer.data != places).any(axis=1))
     np.testing.assert_array_equal(told_of(layer, row).rotations, own_answer(scene, layer.data[row]).rotations)
-    after = layers.particles_of(layer).rotations
+    after = layer_data.particles_of(layer).rotations
     np.testing.assert_array_equal(np.delete(after, row, axis=0), np.delete(before, row, axis=0))
     assert len(session_of(viewer).history(layer).steps) == 1
 
@@ -118,7 +119,7 @@ def test_points_drawn_by_hand_in_a_layer_of_napari_s_own_are_told_too(viewer, sc
     switch_on(dock, qtbot)
     for place in ([15.0, 20.0, 30.0], [14.0, 25.0, 20.0]):
         mine.add(place)
-    assert layers.particles_of(mine).tomogram_names == ["TS_01"]
+    assert layer_data.particles_of(mine).tomogram_names == ["TS_01"]
     np.testing.assert_array_equal(told_of(mine, 1).rotations, own_answer(scene, [14.0, 25.0, 20.0]).rotations)
     assert len(axes_layer(viewer, mine).data) == 6
     session.history(mine).undo()
@@ -143,7 +144,7 @@ def test_one_patch_is_read_for_a_pick_however_large_the_tomogram(viewer, side, q
     told.prepared = run(live_prediction.prepare_model(volume, picks, tiny_checkpoint()))
     counted.voxels = counted.reads = 0
     layer.add([21.0, 22.0, 23.0])
-    assert layers.has_pose(layer).tolist() == [False, True]
+    assert layer_data.has_pose(layer).tolist() == [False, True]
     assert (counted.reads, counted.voxels) == (1, 16**3)
     assert image in viewer.layers
 
@@ -168,8 +169,8 @@ def test_a_network_with_a_map_learns_the_tomogram_once_and_centres_new_picks(vie
     qtbot.addWidget(dock)
     switch_on(dock, qtbot)
     layer.add((picks.positions[17] / 10.0)[::-1])
-    qtbot.waitUntil(lambda: layers.has_pose(layer)[17], timeout=20_000)
-    assert angle_deg(layers.rotations_in(layer)[17], picks.rotations[17]) < 8
+    qtbot.waitUntil(lambda: layer_data.has_pose(layer)[17], timeout=20_000)
+    assert angle_deg(layer_data.rotations_in(layer)[17], picks.rotations[17]) < 8
     assert np.linalg.norm(layer.data[17][::-1] * 10 - places[17]) < 5
     np.testing.assert_allclose(layer.data[:17][:, ::-1] * 10, known.positions)
 
@@ -202,8 +203,8 @@ def test_in_an_empty_layer_a_network_with_a_map_learns_from_the_first_pick_and_t
     dock.live_box.setChecked(True)
     assert "place a first pick" in dock.live_note.text()
     mine.add((picks.positions[1] / 10.0)[::-1])
-    qtbot.waitUntil(lambda: bool(layers.has_pose(mine).all()), timeout=60_000)
-    assert angle_deg(layers.rotations_in(mine)[0], picks.rotations[1]) < 15
+    qtbot.waitUntil(lambda: bool(layer_data.has_pose(mine).all()), timeout=60_000)
+    assert angle_deg(layer_data.rotations_in(mine)[0], picks.rotations[1]) < 15
     assert np.linalg.norm(mine.data[0][::-1] * 10 - places[1]) < 6
 
 
@@ -212,10 +213,10 @@ def test_what_takes_longer_than_a_moment_goes_to_a_worker_and_stale_answers_are_
     monkeypatch.setattr(live_prediction, "IMMEDIATE_LIMIT", 0.0)
     place = layer.data[2].copy()
     layer.add([15.0, 20.0, 30.0])
-    assert not layers.has_pose(layer)[12]
+    assert not layer_data.has_pose(layer)[12]
     viewer.dims.set_point(0, layer.data_to_world(layer.data[12])[0])
     drag(layer, 12, [0, 3.0, 3.0])
-    qtbot.waitUntil(lambda: dock.live._job is None and layers.has_pose(layer)[12], timeout=20_000)
+    qtbot.waitUntil(lambda: dock.live._job is None and layer_data.has_pose(layer)[12], timeout=20_000)
     np.testing.assert_array_equal(told_of(layer, 12).rotations, own_answer(scene, [15.0, 23.0, 33.0]).rotations)
     np.testing.assert_array_equal(layer.data[2], place)
 
@@ -224,14 +225,14 @@ def test_a_pick_outside_the_tomogram_is_said_to_be_so_and_has_no_pose(on):
     _, layer, dock = on
     layer.add([15.0, 20.0, 900.0])
     assert "lie outside" in dock.live_note.text()
-    assert not layers.has_pose(layer)[12]
+    assert not layer_data.has_pose(layer)[12]
 
 
 def test_live_off_leaves_added_picks_alone_and_a_removed_layer_ends_it(on):
     viewer, layer, dock = on
     dock.live_box.setChecked(False)
     layer.add([15.0, 20.0, 30.0])
-    assert not layers.has_pose(layer)[12]
+    assert not layer_data.has_pose(layer)[12]
     dock.live_box.setChecked(True)
     viewer.layers.remove(layer)
     assert not dock.live_box.isChecked()
@@ -281,4 +282,4 @@ def test_what_was_put_off_is_dropped_quietly_where_its_layer_is_gone_and_drawn_w
     viewer.layers.remove(layer)
     qtbot.wait(60)
     settle(dock)
-    assert [layers.role(left) for left in viewer.layers] == [layers.TOMOGRAM]
+    assert [layer_data.role(left) for left in viewer.layers] == [layer_data.TOMOGRAM]

@@ -8,8 +8,8 @@ from qtpy.QtWidgets import QWidget
 from napari_orient.engine.io.dialects import read_suffixes, written_dialects
 from napari_orient.engine.io.volumes.formats import VOLUME_SUFFIXES
 from napari_orient.gui.commands import dock_of, page_of
-from napari_orient.gui.orient_dock import OrientDock
-from napari_orient.gui.particles_dock import ParticlesDock
+from napari_orient.gui.docks.orient_dock import OrientDock
+from napari_orient.gui.docks.particles_dock import ParticlesDock
 from napari_orient.gui.preferences import Preferences
 
 PLUGIN = "napari-orient"

@@ -6,9 +6,9 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QFileDialog, QInputDialog
 
-from napari_orient.gui.map_choice import FROM_FILE, AlignmentChoice, ReferenceChoice
-from napari_orient.gui.particle_sources import TemplateSource
-from napari_orient.gui.session import session_of
+from napari_orient.gui.pages.map_choice import FROM_FILE, AlignmentChoice, ReferenceChoice
+from napari_orient.gui.pages.particle_sources import TemplateSource
+from napari_orient.gui.session.viewer_session import session_of
 
 
 @pytest.fixture(params=[0.0, 1.0, 5.0])

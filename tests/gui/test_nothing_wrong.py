@@ -14,21 +14,22 @@ from napari_orient.engine.inspection.quantities import InspectionOptions
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
 from napari_orient.engine.rotations import random_rotations
-from napari_orient.gui import edits, layers
-from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.canvas_input import MouseTools
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.dock_strips import TomogramHeader, ViewStrip
-from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.opening import open_paths
-from napari_orient.gui.orient_dock import OrientDock
+from napari_orient.gui.docks.dock_strips import TomogramHeader, ViewStrip
+from napari_orient.gui.docks.orient_dock import OrientDock
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import axes_layer
+from napari_orient.gui.layers.layer_data import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.data_page import DataPage, problem_of
 from napari_orient.gui.pages.inspect_page import InspectPage
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.result_cards import AverageCard, ExportCard
 from napari_orient.gui.pages.train_card import TrainCard
 from napari_orient.gui.pages.view_cards import SurfaceCard
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session import edits
+from napari_orient.gui.session.canvas_input import MouseTools
+from napari_orient.gui.session.opening import open_paths
+from napari_orient.gui.session.viewer_session import session_of
 
 PLUGIN = "napari-orient"
 
@@ -45,7 +46,7 @@ def two(tmp_path):
 
 
 def by_role(viewer, role):
-    return [layer for layer in viewer.layers if layers.role(layer) == role]
+    return [layer for layer in viewer.layers if layer_data.role(layer) == role]
 
 
 def shown_names(viewer):
@@ -85,7 +86,7 @@ def test_files_opened_beside_an_open_tomogram_are_shown_and_come_back(tmp_path):
         open_paths(session, [second.mrc, second.picks])
         assert session.tomograms.name == "TS_02"
         assert shown_names(viewer) == {"TS_02"}
-    assert len(by_role(viewer, layers.TOMOGRAM)) == 2, "what is open is not opened twice"
+    assert len(by_role(viewer, layer_data.TOMOGRAM)) == 2, "what is open is not opened twice"
     session.tomograms.choose("TS_01")
     assert shown_names(viewer) == {"TS_01"}
     session.tomograms.choose("TS_02")
@@ -171,8 +172,8 @@ def test_a_card_opened_late_takes_the_tomogram_that_is_shown_and_keys_act_on_non
     session.tomograms.choose("TS_01")
     assert add(qtbot, AverageCard(viewer)).layer is first
     assert viewer.layers.selection.active is first
-    seconds = session.show_particles(layers.particles_of(first), EXTENT, role=PREDICTED, name="other")
-    layers.about(seconds)["tomogram"] = "TS_02"
+    seconds = session.show_particles(layer_data.particles_of(first), EXTENT, role=PREDICTED, name="other")
+    layer_data.about(seconds)["tomogram"] = "TS_02"
     session.tomograms.choose("TS_01")
     assert session.tomograms.owner(viewer.layers.selection.active) == "TS_01"
 
@@ -207,7 +208,7 @@ def test_a_list_without_particles_cannot_be_predicted_and_the_card_says_so(qtbot
     viewer = ViewerModel()
     session = session_of(viewer)
     fill(viewer)
-    session.show_particles(truth_of().take([]), EXTENT, role=layers.PICKS, name="none")
+    session.show_particles(truth_of().take([]), EXTENT, role=layer_data.PICKS, name="none")
     card = add(qtbot, PredictCard(viewer))
     assert "no particles in none" in card.input_note.text()
     assert not card.running.start.isEnabled()
@@ -243,7 +244,7 @@ def test_a_list_dropped_before_its_tomogram_lies_above_it_in_a_thick_slice_with_
     viewer.open(str(scene.true), plugin=PLUGIN)
     viewer.open(str(scene.mrc), plugin=PLUGIN)
     session.tomograms.arrange()
-    assert layers.role(viewer.layers[0]) == layers.TOMOGRAM
+    assert layer_data.role(viewer.layers[0]) == layer_data.TOMOGRAM
     assert viewer.dims.thickness == (150.0, 0.0, 0.0)
     bar = viewer.scale_bar if not hasattr(viewer, "canvas") else viewer.canvas.overlays.scale_bar
     assert bar.visible
@@ -260,7 +261,7 @@ def test_a_header_without_a_voxel_size_is_asked_for_when_it_is_dropped(make_napa
     assert scene.mrc.name in question.why.text()
     question.box.setValue(VOXEL_SIZE)
     question.open.click()
-    assert [layers.voxel_size(layer) for layer in by_role(viewer, "tomogram")] == [VOXEL_SIZE]
+    assert [layer_data.voxel_size(layer) for layer in by_role(viewer, "tomogram")] == [VOXEL_SIZE]
 
 
 def test_a_tomogram_that_is_open_is_not_opened_twice(make_napari_viewer, scene):
@@ -299,9 +300,9 @@ def test_what_napari_saves_as_csv_opens_again(make_napari_viewer, scene):
     layer.save(str(path), plugin="napari")
     assert path.read_text().startswith("index,axis-0,axis-1,axis-2")
     *_, again = viewer.open(str(path), plugin=PLUGIN)
-    assert layers.role(again) == PREDICTED
-    np.testing.assert_allclose(layers.particles_of(again).positions, posed.positions, atol=1e-3)
-    np.testing.assert_allclose(layers.particles_of(again).rotations, posed.rotations, atol=1e-6)
+    assert layer_data.role(again) == PREDICTED
+    np.testing.assert_allclose(layer_data.particles_of(again).positions, posed.positions, atol=1e-3)
+    np.testing.assert_allclose(layer_data.particles_of(again).rotations, posed.rotations, atol=1e-6)
 
 
 def test_picks_drawn_by_hand_are_written(make_napari_viewer, scene):
@@ -365,7 +366,7 @@ def test_layers_that_are_not_cubic_block_nothing_and_are_not_chosen(scene, qtbot
     card.show_model(str(scene.model))
     viewer.add_points(np.ones((5, 3)), scale=(25, 10, 10), units=("angstrom",) * 3, name="beads")
     viewer.add_image(np.zeros((4, 5, 6)), scale=(20, 10, 10), name="aniso")
-    assert layers.role(card.particles.layer) == PICKS
+    assert layer_data.role(card.particles.layer) == PICKS
     assert card.running.start.isEnabled()
     assert "aniso" not in training.data_note.text()
 
@@ -377,7 +378,7 @@ def test_a_duplicate_is_a_layer_of_its_own(scene):
     data, keywords, kind = layer.as_layer_data_tuple()
     copy = viewer._add_layer_from_data(data, {**keywords, "name": "copy"}, kind)[0]
     session.drawing._finish()
-    assert layers.identity(copy) != layers.identity(layer)
+    assert layer_data.identity(copy) != layer_data.identity(layer)
     copy.selected_data = set(range(6))
     copy.remove_selected()
     assert len(axes_layer(viewer, layer).data) == 36
@@ -392,7 +393,7 @@ def test_a_layer_that_is_moved_or_scaled_counts_from_where_it_is_shown(scene):
     open_paths(session, [scene.mrc])
     moved = Points([[1.0, 2, 3]], scale=(13.5,) * 3, units=("angstrom",) * 3, translate=(0, 27, 0), name="moved")
     viewer.add_layer(moved)
-    np.testing.assert_allclose(layers.picks_of(moved).positions, [[40.5, 54, 13.5]])
+    np.testing.assert_allclose(layer_data.picks_of(moved).positions, [[40.5, 54, 13.5]])
     posed = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
     (image,) = by_role(viewer, "tomogram")
     for layer in (posed, image):
@@ -403,7 +404,7 @@ def test_a_layer_that_is_moved_or_scaled_counts_from_where_it_is_shown(scene):
     assert session.index.extent_of(posed).voxel_size == 20.0
     image.translate = (0, 100, 100)
     with pytest.raises(ValueError, match="Set its translate to 0"):
-        layers.tomogram_of(image)
+        layer_data.tomogram_of(image)
 
 
 def test_the_header_follows_a_later_change_of_voxel_size_and_offers_undo_after_the_first_edit(scene, qtbot):
@@ -420,7 +421,7 @@ def test_the_header_follows_a_later_change_of_voxel_size_and_offers_undo_after_t
     edits.set_status(session.history(layer), np.array([1]), REJECTED)
     assert not header.undo.isHidden()
     header.undo.click()
-    assert layers.STATUS not in layer.features.columns, "as it was before the edit"
+    assert layer_data.STATUS not in layer.features.columns, "as it was before the edit"
 
 
 def test_particles_of_another_tomogram_are_named_in_their_row_with_the_remedy(scene):
@@ -457,7 +458,7 @@ def test_a_discovery_s_frame_travels_with_its_layer_and_errors_are_taken_up_to_i
     turned = truth.replace(rotations=truth.rotations @ random_rotations(1, rng)[0])
     layer = session.show_particles(turned, scene.extent, role=PREDICTED, name="discovered")
     assert np.median(session.inspection.particle_values(layer).columns["true_error"]) > 20
-    layers.about(layer)[layers.FRAME] = "its own"
+    layer_data.about(layer)[layer_data.FRAME] = "its own"
     session.inspection._known.clear()
     assert session.inspection.particle_values(layer).columns["true_error"].max() < 0.1
 
@@ -511,7 +512,7 @@ def test_a_drag_with_alt_in_3d_rotates_the_selected_about_their_own_axis_as_one_
     session = session_of(viewer)
     layer = session.show_particles(read_particles(scene.true), scene.extent, role=PREDICTED, name="mine")
     viewer.dims.ndisplay, layer.selected_data = 3, {2}
-    before = layers.rotations_in(layer).copy()
+    before = layer_data.rotations_in(layer).copy()
     event = mouse(layer, 2, modifiers=("Alt",))
     act = MouseTools(session, lambda: layer)._pressed(viewer, event)
     next(act)
@@ -521,12 +522,12 @@ def test_a_drag_with_alt_in_3d_rotates_the_selected_about_their_own_axis_as_one_
         next(act)
     event.type = "mouse_release"
     assert list(act) == []
-    between = before[2].T @ layers.rotations_in(layer)[2]
+    between = before[2].T @ layer_data.rotations_in(layer)[2]
     np.testing.assert_allclose(between @ [0, 0, 1], [0, 0, 1], atol=1e-9)
     assert np.degrees(np.arccos((np.trace(between) - 1) / 2)) == pytest.approx(30)
     assert len(session.history(layer).steps) == 1
     session.history(layer).undo()
-    np.testing.assert_array_equal(layers.rotations_in(layer), before)
+    np.testing.assert_array_equal(layer_data.rotations_in(layer), before)
 
 
 def test_verdicts_are_read_on_the_canvas(scene):

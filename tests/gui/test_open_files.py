@@ -5,12 +5,12 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_orient.engine.io import read_particles, write_tomogram
-from napari_orient.gui.layers import PICKS, TRUTH
-from napari_orient.gui.opening import open_paths
+from napari_orient.gui.layers.layer_data import PICKS, TRUTH
 from napari_orient.gui.pages.result_cards import ExportCard, FigureCard
 from napari_orient.gui.pages.train_card import TrainCard
-from napari_orient.gui.session import session_of
-from napari_orient.gui.tomogram_switch import ListedParticles
+from napari_orient.gui.session.opening import open_paths
+from napari_orient.gui.session.tomogram_switch import ListedParticles
+from napari_orient.gui.session.viewer_session import session_of
 
 OPEN = "is open here, and would be written over. Name another file."
 

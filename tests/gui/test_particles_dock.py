@@ -11,14 +11,14 @@ from napari.layers import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_orient.gui import layers
-from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.canvas import camera_center
-from napari_orient.gui.inspected import RowFilter
-from napari_orient.gui.layers import TRUTH
-from napari_orient.gui.particle_table import ParticleTable
-from napari_orient.gui.particles_dock import ParticlesDock
-from napari_orient.gui.session import session_of
+from napari_orient.gui.docks.particles_dock import ParticlesDock
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import axes_layer
+from napari_orient.gui.layers.canvas import camera_center
+from napari_orient.gui.layers.layer_data import TRUTH
+from napari_orient.gui.session.inspected import RowFilter
+from napari_orient.gui.session.viewer_session import session_of
+from napari_orient.gui.widgets.particle_table import ParticleTable
 from napari_orient.gui.widgets.plot import round_counts
 
 
@@ -68,7 +68,7 @@ def test_the_table_shows_what_is_known_of_every_particle(opened):
     assert cells(dock, "true") == ["5.0", "50.0", "10.0", "90.0", "15.0", "30.0"]
     assert cells(dock, "expected") == ["3.5", "26.0", "6.0", "46.0", "8.5", "16.0"]
     assert cells(dock, "class")[:2] == ["pdb_4v4r", "pdb_3j9i"]
-    positions = layers.picks_of(layer).positions
+    positions = layer_data.picks_of(layer).positions
     away = np.linalg.norm(positions - positions[0], axis=1)[1:]
     assert cells(dock, "nearest")[0] == f"{away.min():.0f}"
     assert cells(dock, "its class")[0] == ("pdb_3j9i" if away.argmin() % 2 == 0 else "pdb_4v4r")
@@ -127,7 +127,7 @@ def test_the_filter_acts_in_the_viewer_on_points_arrows_and_true_partners(opened
     settle(dock)
     assert layer.shown.all()
     assert truth.shown.all()
-    assert len(layers.particles_of(layer)) == 6
+    assert len(layer_data.particles_of(layer)) == 6
 
 
 @pytest.mark.parametrize(
@@ -186,10 +186,10 @@ def test_a_click_on_a_row_goes_to_its_particle(seen, qtbot):
     dock, layer = seen
     click_row(dock, qtbot, 3)
     assert set(layer.selected_data) == {3}
-    np.testing.assert_allclose(camera_center(dock.session.viewer), layers.picks_of(layer).positions[3], atol=1e-6)
+    np.testing.assert_allclose(camera_center(dock.session.viewer), layer_data.picks_of(layer).positions[3], atol=1e-6)
     click_row(dock, qtbot, 4, Qt.KeyboardModifier.ControlModifier)
     assert set(layer.selected_data) == {3, 4}
-    np.testing.assert_allclose(camera_center(dock.session.viewer), layers.picks_of(layer).positions[3], atol=1e-6)
+    np.testing.assert_allclose(camera_center(dock.session.viewer), layer_data.picks_of(layer).positions[3], atol=1e-6)
     assert dock.note.text() == "6 particles, 2 selected"
 
 
@@ -332,7 +332,7 @@ def test_a_click_on_a_slice_shows_its_plane_large_and_another_all_three(seen, qt
 def test_without_truth_the_patch_less_the_prediction_is_shown(seen, qtbot):
     dock, layer = seen
     viewer = dock.session.viewer
-    viewer.layers.remove(next(found for found in viewer.layers if layers.role(found) == TRUTH))
+    viewer.layers.remove(next(found for found in viewer.layers if layer_data.role(found) == TRUTH))
     settle(dock)
     layer.selected_data = {0}
     qtbot.waitUntil(lambda: titles(dock) == ["patch", "predicted", "patch − predicted"], timeout=10_000)

@@ -5,10 +5,10 @@ import pytest
 from qtpy.QtGui import QImage
 
 from napari_orient.engine.io import read_particles, write_particles
-from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.demo_viewer import main
-from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.session import session_of
+from napari_orient.gui.layers.axes import ViewOptions
+from napari_orient.gui.layers.layer_data import PREDICTED, TRUTH
+from napari_orient.gui.session.viewer_session import session_of
 
 
 def pixels(viewer):

@@ -11,9 +11,9 @@ from napari_orient.engine.parameters import PredictionOptions, SearchOptions
 from napari_orient.engine.prediction import load_model
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
-from napari_orient.gui.layers import PICKS
+from napari_orient.gui.layers.layer_data import PICKS
 from napari_orient.gui.pages.predict_card import KeptPrediction, PredictionRequest
-from napari_orient.gui.tomogram_switch import ListedParticles, ParticleSet
+from napari_orient.gui.session.tomogram_switch import ListedParticles, ParticleSet
 
 SEARCH = SearchOptions(
     rotations=250, dimensions=120, search_resolution=40.0, max_shift=0.0, coarse_rotations=60, coarse_dimensions=30

@@ -11,16 +11,16 @@ from napari.components import ViewerModel
 from napari.utils.events import EventedModel
 from pydantic import create_model
 
-from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.canvas import canvas_overlays
 from napari_orient.gui.colours import INKS
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.layers import PREDICTED
+from napari_orient.gui.layers.axes import axes_layer
+from napari_orient.gui.layers.canvas import canvas_overlays
+from napari_orient.gui.layers.layer_data import PREDICTED
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.train_card import TrainCard
 from napari_orient.gui.pages.view_cards import ArrowsCard
 from napari_orient.gui.preferences import PLUGIN, SECTION, Preferences
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.viewer_session import session_of
 
 
 @pytest.fixture

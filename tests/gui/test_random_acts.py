@@ -10,13 +10,14 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_orient.engine.particles import Tomogram
-from napari_orient.gui import edits, layers
-from napari_orient.gui.axes import axes_layer
-from napari_orient.gui.dock_strips import TomogramHeader, ViewStrip
-from napari_orient.gui.layers import AXES, TRUTH
+from napari_orient.gui.docks.dock_strips import TomogramHeader, ViewStrip
+from napari_orient.gui.docks.particles_dock import ParticlesDock
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import axes_layer
+from napari_orient.gui.layers.layer_data import AXES, TRUTH
 from napari_orient.gui.pages.data_page import DataPage
-from napari_orient.gui.particles_dock import ParticlesDock
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session import edits
+from napari_orient.gui.session.viewer_session import session_of
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def filled(qtbot):
 
 
 def drawn(viewer):
-    return [layer for layer in viewer.layers if layers.role(layer) == AXES]
+    return [layer for layer in viewer.layers if layer_data.role(layer) == AXES]
 
 
 def test_a_table_sorted_anew_keeps_its_particles_selected_not_its_places(filled, qtbot):
@@ -48,7 +49,7 @@ def test_a_copy_of_arrows_is_a_layer_of_its_own_and_the_particles_have_theirs_on
     _duplicate_layer(viewer.layers)
     (copy,) = [item for item in viewer.layers if item.name.endswith("copy")]
     edits.rotate(session.history(layer), np.array([0]), np.diag([1.0, -1, -1]), words="over")
-    assert layers.role(copy) == ""
+    assert layer_data.role(copy) == ""
     assert len([item for item in drawn(viewer) if session.index.points_of(item) is layer]) == 1
     assert not np.allclose(axes_layer(viewer, layer).data, copy.data)
 
@@ -56,14 +57,14 @@ def test_a_copy_of_arrows_is_a_layer_of_its_own_and_the_particles_have_theirs_on
 @pytest.mark.parametrize("edit", ["no rotation", "dropped"])
 def test_poses_edited_by_hand_into_none_have_no_arrows(filled, qtbot, edit):
     viewer, session, layer = filled
-    table, column = layer.features, layers.ROTATION_COLUMNS[0]
+    table, column = layer.features, layer_data.ROTATION_COLUMNS[0]
     layer.features = (
         table.drop(columns=column) if edit == "dropped" else table.assign(**{column: table[column].to_numpy() + 3})
     )
     qtbot.waitUntil(lambda: session.drawing.complete)
     assert axes_layer(viewer, layer) is None
     session.inspected.settle()
-    assert not layers.has_pose(layer).any()
+    assert not layer_data.has_pose(layer).any()
 
 
 def test_particles_and_their_arrows_selected_and_removed_together_are_gone(filled, qtbot):
@@ -121,7 +122,7 @@ def test_strip_and_page_follow_what_is_hidden_and_moved_in_the_layer_list(filled
         layer.visible = False
     qtbot.waitUntil(lambda: not strip.truth.isChecked())
     before = [page.table.item(line, 0).text() for line in range(2)]
-    images = [layer for layer in viewer.layers if layers.role(layer) == layers.TOMOGRAM]
+    images = [layer for layer in viewer.layers if layer_data.role(layer) == layer_data.TOMOGRAM]
     viewer.layers.move(viewer.layers.index(images[1]), viewer.layers.index(images[0]))
     qtbot.waitUntil(lambda: [page.table.item(line, 0).text() for line in range(2)] == before[::-1])
     assert header._names == before[::-1]

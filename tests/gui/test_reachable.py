@@ -19,10 +19,10 @@ from qtpy.QtWidgets import (
 
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.gui.commands import CARDS
-from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.orient_dock import STEPS, VIEW, OrientDock
-from napari_orient.gui.particles_dock import ParticlesDock
-from napari_orient.gui.session import session_of
+from napari_orient.gui.docks.orient_dock import STEPS, VIEW, OrientDock
+from napari_orient.gui.docks.particles_dock import ParticlesDock
+from napari_orient.gui.layers.layer_data import PREDICTED, TRUTH
+from napari_orient.gui.session.viewer_session import session_of
 
 CONTROLS = (QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit, QAbstractSlider, QAbstractItemView)
 UNITS = {"°": "degrees", "Å": "Å", "%": "share"}

@@ -11,15 +11,16 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, write_particles, write_tomogram
 from napari_orient.engine.io.volumes.on_demand import ChunkedDensity
 from napari_orient.engine.particles import concatenate
-from napari_orient.gui import layers, readers
+from napari_orient.gui import readers
+from napari_orient.gui.layers import layer_data
 from napari_orient.gui.sample_data import simulated_sample
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.viewer_session import session_of
 
 PLUGIN = "napari-orient"
 
 
 def by_role(viewer, role):
-    return [layer for layer in viewer.layers if layers.role(layer) == role]
+    return [layer for layer in viewer.layers if layer_data.role(layer) == role]
 
 
 def test_a_tomogram_opens_in_angstroms_and_stays_on_disk(make_napari_viewer, scene):
@@ -36,7 +37,7 @@ def test_rec_and_map_are_tomograms_too(scene, suffix):
     path = scene.mrc.with_suffix(suffix)
     scene.mrc.rename(path)
     (layer,) = ViewerModel().open(str(path), plugin=PLUGIN)
-    assert layers.role(layer) == "tomogram"
+    assert layer_data.role(layer) == "tomogram"
 
 
 def test_a_star_file_opens_at_its_places_with_arrows_and_falls_on_the_tomogram(make_napari_viewer, scene):
@@ -57,7 +58,7 @@ def test_a_polnet_list_opens_as_truth_with_green_arrows(tmp_path):
     path.write_text(head + golden)
     viewer = ViewerModel()
     axes, points = viewer.open(str(path), plugin=PLUGIN)
-    assert layers.role(points) == "truth"
+    assert layer_data.role(points) == "truth"
     np.testing.assert_allclose(points.data_to_world(points.data[0]), [300, 200, 100])
     np.testing.assert_allclose(axes.data[2, 1], [-0.190476, 0.619048, 0.761905], atol=1e-5)
     red, green, _, _ = axes.edge_color[2]
@@ -118,7 +119,7 @@ def test_the_sample_opens_with_picks_on_dark_particles_and_truth_in_green(make_n
     viewer.open_sample(PLUGIN, "simulated")
     (image,) = by_role(viewer, "tomogram")
     (picks,) = by_role(viewer, "picks")
-    assert layers.particles_of(picks).rotations is None
+    assert layer_data.particles_of(picks).rotations is None
     rows = np.round(picks.data).astype(int)
     centres = np.asarray(image.data)[tuple(rows.T)]
     assert centres.mean() < np.asarray(image.data).mean() - 0.3 * np.asarray(image.data).std()
@@ -130,8 +131,8 @@ def test_a_sample_is_drawn_as_the_arrows_of_its_viewer_are(make_napari_viewer):
     drawing = session_of(viewer).drawing
     drawing.show_as(drawing.view.replace(axes="z"))
     viewer.open_sample(PLUGIN, "simulated")
-    (arrows,) = [layer for layer in viewer.layers if layers.role(layer) == layers.AXES]
-    (truth,) = [layer for layer in viewer.layers if layers.role(layer) == layers.TRUTH]
+    (arrows,) = [layer for layer in viewer.layers if layer_data.role(layer) == layer_data.AXES]
+    (truth,) = [layer for layer in viewer.layers if layer_data.role(layer) == layer_data.TRUTH]
     assert len(arrows.data) == len(truth.data)
 
 
@@ -168,7 +169,7 @@ def test_a_store_that_is_dropped_becomes_a_layer_that_is_read_by_chunks(make_nap
     viewer.dims.set_current_step(0, 7)
     np.testing.assert_allclose(layer._slice.image.raw, density[7])
     viewer.dims.ndisplay = 3
-    np.testing.assert_array_equal(layers.tomogram_of(layer).density[3:5], density[3:5])
+    np.testing.assert_array_equal(layer_data.tomogram_of(layer).density[3:5], density[3:5])
 
 
 @pytest.mark.parametrize("suffix", [".tbl", ".em", ".csv", ".json"])
@@ -179,8 +180,8 @@ def test_lists_of_other_programs_fall_on_the_open_tomogram_when_they_are_dropped
     path = scene.folder / f"list{suffix}"
     write_particles(path, truth, extents={"TS_01": scene.extent})
     viewer.open(str(path), plugin=PLUGIN)
-    (points,) = by_role(viewer, layers.PICKS)
-    np.testing.assert_allclose(layers.particles_of(points).positions, truth.positions, atol=1e-3)
+    (points,) = by_role(viewer, layer_data.PICKS)
+    np.testing.assert_allclose(layer_data.particles_of(points).positions, truth.positions, atol=1e-3)
     again = scene.folder / f"saved{suffix}"
     if suffix != ".csv":
         points.save(str(again), plugin=PLUGIN)

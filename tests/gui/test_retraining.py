@@ -7,12 +7,13 @@ from scipy.spatial.transform import Rotation
 
 from engine.learning import QUICK_TRAINING, SMALL_NETWORK, small_tomogram
 from napari_orient.engine.rotations import angle_deg
-from napari_orient.gui import edits, layers
-from napari_orient.gui.layers import PICKS, PREDICTED
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.layer_data import PICKS, PREDICTED
 from napari_orient.gui.pages.correct_page import CorrectPage
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.train_card import TrainCard
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session import edits
+from napari_orient.gui.session.viewer_session import session_of
 
 CORRECTED = 180
 
@@ -36,7 +37,7 @@ def docks(qtbot):
 
 def turn_right(history, truth, rows, rng):
     """Turn each of some particles, one by one, to where a person sees it: right but for about three degrees."""
-    told = layers.particles_of(history.layer).rotations
+    told = layer_data.particles_of(history.layer).rotations
     with history.layer.events.data.blocker():  # Arrows are drawn when all is done.
         for row in rows:
             slip = Rotation.from_rotvec(rng.normal(size=3) * 3 / np.sqrt(3), degrees=True).as_matrix()
@@ -52,7 +53,7 @@ def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(doc
     qtbot.waitUntil(lambda: predict.running.job is None, timeout=60_000)
     (layer,) = session.index.particles(PREDICTED)
     rest = np.arange(CORRECTED, len(truth))
-    before = angle_deg(layers.particles_of(layer).rotations, truth.rotations)[rest]
+    before = angle_deg(layer_data.particles_of(layer).rotations, truth.rotations)[rest]
     assert np.median(before) > 60
 
     turn_right(session.history(layer), truth, range(CORRECTED), np.random.default_rng(0))
@@ -70,8 +71,8 @@ def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(doc
     layer.selected_data = set(rest.tolist())
     correct.predict_button.click()
     qtbot.waitUntil(lambda: correct.job is None, timeout=60_000)
-    after = angle_deg(layers.particles_of(layer).rotations, truth.rotations)[rest]
+    after = angle_deg(layer_data.particles_of(layer).rotations, truth.rotations)[rest]
     assert np.median(after) < 25
     assert np.median(after) < 0.3 * np.median(before)
     session.history(layer).undo()
-    np.testing.assert_allclose(angle_deg(layers.particles_of(layer).rotations, truth.rotations)[rest], before)
+    np.testing.assert_allclose(angle_deg(layer_data.particles_of(layer).rotations, truth.rotations)[rest], before)

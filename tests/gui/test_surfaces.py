@@ -9,13 +9,14 @@ from engine.phantom import molecule
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.templates import Template
-from napari_orient.gui import edits, layers
-from napari_orient.gui.axes import ViewOptions
-from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.map_choice import read_reference
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import ViewOptions
+from napari_orient.gui.layers.layer_data import PREDICTED
+from napari_orient.gui.layers.surfaces import MOST_VERTICES, SurfaceShape, merged, surface_layer
+from napari_orient.gui.pages.map_choice import read_reference
 from napari_orient.gui.pages.view_cards import SurfaceCard
-from napari_orient.gui.session import session_of
-from napari_orient.gui.surfaces import MOST_VERTICES, SurfaceShape, merged, surface_layer
+from napari_orient.gui.session import edits
+from napari_orient.gui.session.viewer_session import session_of
 
 
 def ball(place=(0.0, 0.0, 0.0), *, width=30.0, side=24, voxel_size=10.0):
@@ -40,7 +41,7 @@ def layer(viewer):
 
 def middles(surface, count):
     """The mean vertex of each particle, (N, 3) xyz in Å."""
-    return layers.flip(surface.vertices.reshape(count, -1, 3).mean(axis=1)) * VOXEL_SIZE
+    return layer_data.flip(surface.vertices.reshape(count, -1, 3).mean(axis=1)) * VOXEL_SIZE
 
 
 @pytest.mark.parametrize("level", [0.2, 0.5, 0.8])
@@ -61,7 +62,7 @@ def test_no_reference_is_too_fine_to_be_shown_many_times(name, level):
 def test_surfaces_stand_where_the_poses_put_the_map(viewer, layer):
     place = np.array([60.0, 25.0, -35.0])
     surface = session_of(viewer).drawing.show_surface(layer, SurfaceShape(ball(place, width=14), name="off"), level=0.4)
-    particles = layers.particles_of(layer)
+    particles = layer_data.particles_of(layer)
     np.testing.assert_allclose(middles(surface, 6), particles.positions + particles.rotations @ place, atol=2.5)
 
 
@@ -86,7 +87,7 @@ def test_surfaces_follow_turns_deletions_undo_and_the_layer_s_end(viewer, layer)
     surface = session.drawing.show_surface(layer, SurfaceShape(ball(place, width=14), name="off"), level=0.4)
     before = np.array(surface.vertices)
     edits.rotate(history, np.array([3]), axis_rotation("x", 90), words="by 90°")
-    particles = layers.particles_of(layer)
+    particles = layer_data.particles_of(layer)
     np.testing.assert_allclose(middles(surface, 6), particles.positions + particles.rotations @ place, atol=2.5)
     layer.selected_data = {5}
     layer.remove_selected()
@@ -95,7 +96,7 @@ def test_surfaces_follow_turns_deletions_undo_and_the_layer_s_end(viewer, layer)
     history.undo()
     np.testing.assert_array_equal(surface.vertices, before)
     viewer.layers.remove(layer)
-    assert [item for item in viewer.layers if layers.role(item) == "surface"] == []
+    assert [item for item in viewer.layers if layer_data.role(item) == "surface"] == []
 
 
 def test_surfaces_are_coloured_and_hidden_as_the_arrows_are(viewer, layer):
@@ -105,7 +106,7 @@ def test_surfaces_are_coloured_and_hidden_as_the_arrows_are(viewer, layer):
     assert (surface.vertex_colors[:, 0] > 2 * surface.vertex_colors[:, 1]).all()
     session.drawing.show_as(ViewOptions.of(colour="expected error"))
     hues = surface.vertex_colors.reshape(6, count, 4).mean(axis=1)[:, :3]
-    errors = layers.particles_of(layer).expected_error_deg
+    errors = layer_data.particles_of(layer).expected_error_deg
     assert np.argmin(hues.sum(axis=1)) == np.argmin(errors)
     assert len(np.unique(hues.round(3), axis=0)) == 6
     session.drawing.show_as(ViewOptions(most_expected=float(np.sort(errors)[3])))

@@ -13,15 +13,15 @@ from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
 from napari_orient.engine.prediction import load_model
 from napari_orient.engine.training.network import Epoch
-from napari_orient.gui import layers
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.edits import rotate, set_status
-from napari_orient.gui.layers import PREDICTED, TRUTH
-from napari_orient.gui.opening import open_paths
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.layer_data import PREDICTED, TRUTH
+from napari_orient.gui.pages.particle_sources import LabelledTrainingSet
 from napari_orient.gui.pages.predict_card import PredictCard
 from napari_orient.gui.pages.train_card import OPEN, SIMULATED, TrainCard
-from napari_orient.gui.particle_sources import LabelledTrainingSet
-from napari_orient.gui.session import session_of
+from napari_orient.gui.session.edits import rotate, set_status
+from napari_orient.gui.session.opening import open_paths
+from napari_orient.gui.session.viewer_session import session_of
 
 SMALL = {"width": 16, "depth": 1, "dropout": 0.0, "patch_side": 20, "mask_radius": 90.0}
 FEW_EPOCHS = {"epochs": 3, "shift": 0.0, "validation": 0.3, "batch": 16, "device": "cpu"}
@@ -164,7 +164,7 @@ def test_stop_keeps_the_best_network_and_predict_uses_it_at_once(world, dock, tm
     qtbot.waitUntil(lambda: prediction.running.job is None)
     (predicted,) = session_of(viewer).index.particles(PREDICTED)
     assert len(predicted.data) == len(truth.data)
-    assert "stopped" in layers.about(predicted)["provenance"]
+    assert "stopped" in layer_data.about(predicted)["provenance"]
 
 
 def test_a_stopped_training_can_go_on_to_the_same_end(world, dock, tmp_path, qtbot):
@@ -272,7 +272,7 @@ def test_a_symmetric_template_brings_its_group(dock):
 def test_of_predicted_particles_those_accepted_are_learnt(world, dock):
     viewer = ViewerModel()
     truth = on_view(viewer, world)
-    particles = layers.particles_of(truth)
+    particles = layer_data.particles_of(truth)
     predicted = session_of(viewer).show_particles(particles, None, role=PREDICTED, name="predicted")
     training = dock(viewer, OPEN)
     training.from_particles.choose(predicted)

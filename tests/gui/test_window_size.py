@@ -10,11 +10,11 @@ from qtpy.QtWidgets import QApplication, QLabel, QVBoxLayout, QWidget
 
 from napari_orient.engine.inspection.corrections import ACCEPTED
 from napari_orient.gui.commands import CARDS, dock_of, page_of
-from napari_orient.gui.edits import set_status
-from napari_orient.gui.maps import MapView
-from napari_orient.gui.orient_dock import STEPS, OrientDock
-from napari_orient.gui.particles_dock import ParticlesDock
-from napari_orient.gui.session import session_of
+from napari_orient.gui.docks.orient_dock import STEPS, OrientDock
+from napari_orient.gui.docks.particles_dock import ParticlesDock
+from napari_orient.gui.pages.maps import MapView
+from napari_orient.gui.session.edits import set_status
+from napari_orient.gui.session.viewer_session import session_of
 from napari_orient.gui.widgets.basic import LOWEST_PAGE, PageFrame
 
 SIZE = (1100, 700)

@@ -12,10 +12,10 @@ import napari
 from napari.utils.notifications import show_error, show_info
 
 from napari_orient.engine.inspection.corrections import ACCEPTED, REJECTED
-from napari_orient.gui.orient_dock import POSES, RESULT, VIEW, OrientDock
-from napari_orient.gui.particles_dock import ParticlesDock
-from napari_orient.gui.session import session_of
-from napari_orient.gui.viewer_dock import ViewerDock
+from napari_orient.gui.docks.orient_dock import POSES, RESULT, VIEW, OrientDock
+from napari_orient.gui.docks.particles_dock import ParticlesDock
+from napari_orient.gui.docks.viewer_dock import ViewerDock
+from napari_orient.gui.session.viewer_session import session_of
 from napari_orient.gui.widgets.basic import CardPage
 from napari_orient.gui.widgets.inputs import LayerChoice
 

@@ -15,10 +15,10 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.io.particle_lists import read_provenance
 from napari_orient.engine.particles import Tomogram
-from napari_orient.gui.canvas import camera
 from napari_orient.gui.commands import page_of
-from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.session import Session, session_of
+from napari_orient.gui.layers.canvas import camera
+from napari_orient.gui.layers.layer_data import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.session.viewer_session import Session, session_of
 
 LISTS = {TRUTH: "truth.star", PICKS: "picks.star", PREDICTED: "predicted.star"}
 SIZE = (1400, 900)

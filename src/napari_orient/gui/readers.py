@@ -18,20 +18,20 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import write_particles
 from napari_orient.engine.io.dialects import ListFile, recognise_content
 from napari_orient.engine.io.volumes.formats import names_volume
-from napari_orient.gui import layers
 from napari_orient.gui.commands import dock_of, open_page, page_of
+from napari_orient.gui.docks.orient_dock import POSES, OrientDock
 from napari_orient.gui.event_loop import import_ahead
-from napari_orient.gui.layers import LayerParts
-from napari_orient.gui.napari_csv import is_napari_csv
-from napari_orient.gui.opening import (
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.layer_data import LayerParts
+from napari_orient.gui.layers.napari_csv import is_napari_csv
+from napari_orient.gui.session.opening import (
     asks_for_size,
     dock_text,
     parts_of_file,
     refuse,
 )
-from napari_orient.gui.orient_dock import POSES, OrientDock
-from napari_orient.gui.session import Session, session_of
-from napari_orient.gui.state_in_file import with_state
+from napari_orient.gui.session.state_in_file import with_state
+from napari_orient.gui.session.viewer_session import Session, session_of
 
 Reader = Callable[[str | Sequence[str]], list[LayerParts]]
 
@@ -139,14 +139,14 @@ def write_points(path: str | None = None, array: Any = None, keywords: dict[str,
     viewer = napari.current_viewer()
     if viewer is not None:
         _check_output(session_of(viewer), Path(path), layer)
-    extent = layers.extent_of(layer) if viewer is None else session_of(viewer).index.extent_of(layer)
-    particles = layers.particles_of(layer)
+    extent = layer_data.extent_of(layer) if viewer is None else session_of(viewer).index.extent_of(layer)
+    particles = layer_data.particles_of(layer)
     if Path(path).suffix.lower() == ".star":
         rows = np.arange(len(particles))
         session = None if viewer is None else session_of(viewer)
         particles = with_state(particles, layer, rows, session, path=Path(path))
     extents = {} if extent is None else dict.fromkeys(particles.tomogram_names, extent)
-    line = layers.own_provenance(layer)
+    line = layer_data.own_provenance(layer)
     write_particles(path, particles, extents=extents, provenance=line)
     return [path]
 
@@ -160,7 +160,7 @@ def _check_output(session: Session, path: Path, layer: Layer) -> None:
         If one is; shown, for napari says no more than that nothing was written.
     """
     try:
-        session.check_outputs(path, own=Path(str(layers.about(layer).get("path", ""))))
+        session.check_outputs(path, own=Path(str(layer_data.about(layer).get("path", ""))))
     except InputError as error:
         show_error(str(error))
         raise

@@ -14,11 +14,11 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import Step, Stream, run
-from napari_orient.gui import layers
-from napari_orient.gui.axes import ViewOptions, axes_parts
 from napari_orient.gui.jobs import Job
-from napari_orient.gui.layers import PICKS, TRUTH, LayerParts
-from napari_orient.gui.session import session_of
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import ViewOptions, axes_parts
+from napari_orient.gui.layers.layer_data import PICKS, TRUTH, LayerParts
+from napari_orient.gui.session.viewer_session import session_of
 
 SEED = 7
 """Random seed of the simulations; any other gives other samples of the same kind."""
@@ -79,13 +79,13 @@ def sample_layers(sample: Sample = PLAIN) -> list[LayerParts]:
     """
     tomogram, truth = simulated_sample(sample)
     name = sample.name
-    true = layers.particles_parts(truth, tomogram.extent, role=TRUTH, name=f"{name} truth")
+    true = layer_data.particles_parts(truth, tomogram.extent, role=TRUTH, name=f"{name} truth")
     viewer = napari.current_viewer()
     view = ViewOptions() if viewer is None else session_of(viewer).drawing.view
     axes = axes_parts(truth, true, view)
     picks = truth.replace(rotations=None)
-    picked = layers.particles_parts(picks, tomogram.extent, role=PICKS, name=f"{name} picks")
-    return [layers.tomogram_parts(tomogram), *([axes] if axes else []), true, picked]
+    picked = layer_data.particles_parts(picks, tomogram.extent, role=PICKS, name=f"{name} picks")
+    return [layer_data.tomogram_parts(tomogram), *([axes] if axes else []), true, picked]
 
 
 def sample_with_ctf_layers() -> list[LayerParts]:

@@ -11,12 +11,12 @@ from qtpy.QtWidgets import QWidget
 
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError
-from napari_orient.gui import layers
 from napari_orient.gui.event_loop import listen
-from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.layers import PREDICTED
-from napari_orient.gui.session import session_of
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.layer_data import PREDICTED
+from napari_orient.gui.session.viewer_session import session_of
 from napari_orient.gui.widgets.basic import NoteLabel, Panel
+from napari_orient.gui.widgets.forms import OptionsForm
 from napari_orient.gui.widgets.inputs import JobRow, LayerChoice
 
 
@@ -57,7 +57,7 @@ class ParticlesPage(DockPage):
 
         def wanted(layer: Layer) -> bool:
             switch = self.session.tomograms
-            return bool(own_points or layers.role(layer)) and switch.owner(layer) in (switch.name, "")
+            return bool(own_points or layer_data.role(layer)) and switch.owner(layer) in (switch.name, "")
 
         choice = LayerChoice(self.session.viewer, self.offered, empty=empty, chosen_when_new=wanted)
         choice.chosen.connect(self.layer_chosen)
@@ -77,7 +77,7 @@ class ParticlesPage(DockPage):
 
     def offered(self) -> list[Points]:
         """The layers to choose among: of particles, predicted ones first."""
-        return sorted(self.session.index.particles(), key=lambda layer: layers.role(layer) != PREDICTED)
+        return sorted(self.session.index.particles(), key=lambda layer: layer_data.role(layer) != PREDICTED)
 
     def opened(self) -> None:
         """Show the particles of the layer that is chosen at first: of the tomogram that is shown."""
@@ -101,7 +101,7 @@ class ParticlesPage(DockPage):
 
     def classes(self) -> list[str]:
         """The classes of the chosen layer's particles, the most frequent first."""
-        return [] if self.layer is None else layers.classes(self.layer)
+        return [] if self.layer is None else layer_data.classes(self.layer)
 
 
 class JobCard(DockPage):

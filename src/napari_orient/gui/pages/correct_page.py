@@ -29,17 +29,18 @@ from napari_orient.engine.particles import FloatArray, Particles, Tomogram, conc
 from napari_orient.engine.prediction import Model, load_model, prepare
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetry
-from napari_orient.gui import edits, layers
-from napari_orient.gui.canvas_input import bind_keys
 from napari_orient.gui.colours import AXIS_SHADES
-from napari_orient.gui.edits import History
 from napari_orient.gui.event_loop import listen
 from napari_orient.gui.jobs import Job
-from napari_orient.gui.layer_rows import Rows, rows_of
-from napari_orient.gui.layers import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
-from napari_orient.gui.live_prediction import LivePrediction
-from napari_orient.gui.map_choice import ReferenceChoice
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.layer_data import CORRECTED, NUMBER, PICKS, PREDICTED, STATUS
+from napari_orient.gui.layers.layer_rows import Rows, rows_of
 from napari_orient.gui.pages.base import ParticlesPage
+from napari_orient.gui.pages.map_choice import ReferenceChoice
+from napari_orient.gui.session import edits
+from napari_orient.gui.session.canvas_input import bind_keys
+from napari_orient.gui.session.edits import History
+from napari_orient.gui.session.live_prediction import LivePrediction
 from napari_orient.gui.widgets.basic import (
     GOOD,
     MUTED,
@@ -166,8 +167,8 @@ class CorrectPage(ParticlesPage):
 
     def offered(self) -> list[Points]:
         """Layers of particles of the tomogram that is shown: predicted ones first, true poses last."""
-        order = [PREDICTED, PICKS, "", layers.TRUTH]
-        return sorted(self.session.tomograms.particles(), key=lambda layer: order.index(layers.role(layer)))
+        order = [PREDICTED, PICKS, "", layer_data.TRUTH]
+        return sorted(self.session.tomograms.particles(), key=lambda layer: order.index(layer_data.role(layer)))
 
     def hold_keys(self, held: bool) -> None:
         """Bind the keys of this page in the viewer, or give them back."""
@@ -297,10 +298,10 @@ class CorrectPage(ParticlesPage):
             raise InputError(f"to {words} particles, their tomogram must be open. Open it first.")
         if not len(rows):
             raise InputError("no particle is selected; select some points of the layer first.")
-        every, preferences = layers.picks_of(layer), self.session.preferences
-        chosen = rows_of(layer, rows) if refining and layers.has_pose(layer)[rows].all() else every.take(rows)
+        every, preferences = layer_data.picks_of(layer), self.session.preferences
+        chosen = rows_of(layer, rows) if refining and layer_data.has_pose(layer)[rows].all() else every.take(rows)
         options = PredictionOptions.of(device=preferences.compute.device, precision=preferences.effort.precision)
-        stream = estimate_poses(layers.tomogram_of(image), every, chosen, model, options=options, refining=refining)
+        stream = estimate_poses(layer_data.tomogram_of(image), every, chosen, model, options=options, refining=refining)
         self._requested = (layer, layer.features[NUMBER].to_numpy(int)[rows], words)
         self.job = self.session.jobs.start(stream, title=f"{words.capitalize()} {counted(len(rows), 'particle')}")
         # A bound method alone ends with the page: what is wrapped in another callable keeps page and session alive.

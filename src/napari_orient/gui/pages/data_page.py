@@ -14,13 +14,13 @@ from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QTableWi
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.volumes.formats import VOLUME_SUFFIXES
 from napari_orient.engine.outside import rows_inside
-from napari_orient.gui import layers
 from napari_orient.gui.event_loop import Deferred, listen
-from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
-from napari_orient.gui.opening import PLUGIN, dock_text, open_file, open_paths
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.layer_data import PICKS, PREDICTED, TRUTH
 from napari_orient.gui.pages.base import DockPage
 from napari_orient.gui.sample_data import PLAIN
-from napari_orient.gui.session import Session
+from napari_orient.gui.session.opening import PLUGIN, dock_text, open_file, open_paths
+from napari_orient.gui.session.viewer_session import Session
 from napari_orient.gui.widgets.basic import (
     BAD,
     WARNING,
@@ -134,7 +134,7 @@ class DataPage(DockPage):
         """A tomogram's row: its name, voxel size, and particles by role."""
         image, listed = self.session.tomograms.image(name), self.session.tomograms.listed.get(name)
         volume = None if listed is None else listed.tomogram
-        size = layers.voxel_size(image) if image is not None else None if volume is None else volume.voxel_size
+        size = layer_data.voxel_size(image) if image is not None else None if volume is None else volume.voxel_size
         counts = [sum(_counts(self.session, name, roles)) for roles in ((PICKS, ""), (TRUTH,), (PREDICTED,))]
         return [name, "–" if size is None else f"{size:g} Å", *(f"{count:,}" if count else "–" for count in counts)]
 
@@ -148,7 +148,7 @@ class DataPage(DockPage):
         flags = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled
         item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if editable else flags)
         item.setText(text)
-        source = "" if image is None else str(layers.about(image).get("voxel_size_source", ""))
+        source = "" if image is None else str(layer_data.about(image).get("voxel_size_source", ""))
         item.setToolTip(wrong or (f"Voxel size: {source}. Type another" if column == 1 and source else text))
         item.setTextAlignment(
             Qt.AlignmentFlag.AlignVCenter | (Qt.AlignmentFlag.AlignRight if column else Qt.AlignmentFlag.AlignLeft)
@@ -167,7 +167,7 @@ class DataPage(DockPage):
             size = 0.0
         if image is not None and item.column() == 1 and size > 0:
             image.scale = (size,) * 3
-            layers.about(image)["voxel_size_source"] = "typed here"
+            layer_data.about(image)["voxel_size_source"] = "typed here"
             self.session.events.tomogram()
         self._showing.ask()
 
@@ -215,7 +215,7 @@ def problem_of(session: Session, name: str) -> str:
     if image is None:
         listed = session.tomograms.listed.get(name)
         return "" if listed is not None else "its volume is not open: drop it too."
-    if layers.voxel_size(image) == PLACEHOLDER:
+    if layer_data.voxel_size(image) == PLACEHOLDER:
         return "voxels of 1 Å are often a placeholder: type the true size in the table."
     for layer in session.index.particles():
         if session.tomograms.owner(layer) == name:
@@ -231,7 +231,7 @@ def _outside(layer: Points, session: Session) -> str:
     if extent is None or not len(layer.data):
         return ""
     try:
-        rows_inside(layers.picks_of(layer), extent, name="the tomogram")
+        rows_inside(layer_data.picks_of(layer), extent, name="the tomogram")
     except InputError as error:
         return dock_text(str(error))
     return ""

@@ -27,10 +27,13 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.corrections import ACCEPTED
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Labelled, Particles
-from napari_orient.gui import layers
-from napari_orient.gui.canvas import holding_still
 from napari_orient.gui.colours import ROLE
-from napari_orient.gui.discovery_layers import (
+from napari_orient.gui.jobs import Job
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.canvas import holding_still
+from napari_orient.gui.layers.layer_data import PICKS
+from napari_orient.gui.pages.base import JobCard, show_device
+from napari_orient.gui.pages.discovery_layers import (
     DiscoveryPreview,
     hide_own_poses,
     show_poses,
@@ -38,16 +41,13 @@ from napari_orient.gui.discovery_layers import (
     true_errors,
     well_determined_rows,
 )
-from napari_orient.gui.discovery_panel import OTHERS, PREDICT, TRAIN, DiscoveryResultPanel
-from napari_orient.gui.edits import set_status
-from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.jobs import Job
-from napari_orient.gui.layers import PICKS
-from napari_orient.gui.map_choice import AlignmentChoice, Map
-from napari_orient.gui.pages.base import JobCard, show_device
-from napari_orient.gui.particle_sources import PicksChecklist, count_text
+from napari_orient.gui.pages.discovery_panel import OTHERS, PREDICT, TRAIN, DiscoveryResultPanel
+from napari_orient.gui.pages.map_choice import AlignmentChoice, Map
+from napari_orient.gui.pages.particle_sources import PicksChecklist, count_text
 from napari_orient.gui.preferences import Preferences
+from napari_orient.gui.session.edits import set_status
 from napari_orient.gui.widgets.basic import BAD, GOOD, LABEL_WIDTH, WARNING, Fold, NoteLabel, Panel, labelled
+from napari_orient.gui.widgets.forms import OptionsForm
 from napari_orient.gui.widgets.inputs import JobRow
 
 STOPPED_TEXT = "Stopped\nPoses and map are those of the last round; they have no verdict."
@@ -135,8 +135,8 @@ class DiscoverCard(JobCard):
     def _draw_rings(self, diameter: float) -> None:
         """Draw the picks as rings of the given diameter, to compare with the particles."""
         for layer in self._picked_layers():
-            size = diameter / layers.voxel_size(layer)
-            if layers.role(layer) == PICKS and len(layer.data) and not np.allclose(layer.size, size):
+            size = diameter / layer_data.voxel_size(layer)
+            if layer_data.role(layer) == PICKS and len(layer.data) and not np.allclose(layer.size, size):
                 layer.size = size
                 layer.border_width = RING_LINE_WIDTH / diameter
 

@@ -21,13 +21,11 @@ from qtpy.QtWidgets import (
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.inspection.failures import LEAST_FOR_ASSOCIATION, FailureRegion
 from napari_orient.engine.inspection.quantities import InspectionOptions, symmetries_by_class
-from napari_orient.gui.canvas import center_on
-from napari_orient.gui.error_plots import AssociationBars, ErrorScatter
 from napari_orient.gui.event_loop import Deferred, listen
-from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.inspected import headline
-from napari_orient.gui.layers import TRUTH, role
+from napari_orient.gui.layers.canvas import center_on
+from napari_orient.gui.layers.layer_data import TRUTH, role
 from napari_orient.gui.pages.base import DockPage
+from napari_orient.gui.session.inspected import headline
 from napari_orient.gui.widgets.basic import (
     LABEL_WIDTH,
     MUTED,
@@ -38,6 +36,8 @@ from napari_orient.gui.widgets.basic import (
     push_button,
     silent,
 )
+from napari_orient.gui.widgets.error_plots import AssociationBars, ErrorScatter
+from napari_orient.gui.widgets.forms import OptionsForm
 from napari_orient.gui.widgets.inputs import LayerChoice
 
 NEXT, PREVIOUS = "N", "Shift+N"

@@ -24,14 +24,13 @@ from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomo
 from napari_orient.engine.prediction import Model, PoseEstimator, PredictionTask, load_model, predict, provenance
 from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
 from napari_orient.engine.streams import Step, Stream
-from napari_orient.gui import layers
-from napari_orient.gui.axes import axes_layer
 from napari_orient.gui.event_loop import listen
-from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.layers import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import axes_layer
+from napari_orient.gui.layers.layer_data import PICKS, PREDICTED, TRUTH
+from napari_orient.gui.layers.particle_values import in_frame_of
 from napari_orient.gui.pages.base import JobCard, ParticlesPage, show_device
-from napari_orient.gui.particle_values import in_frame_of
-from napari_orient.gui.tomogram_switch import ListedParticles, ParticleSet
+from napari_orient.gui.session.tomogram_switch import ListedParticles, ParticleSet
 from napari_orient.gui.widgets.basic import (
     GOOD,
     LABEL_WIDTH,
@@ -43,6 +42,7 @@ from napari_orient.gui.widgets.basic import (
     labelled,
     silent,
 )
+from napari_orient.gui.widgets.forms import OptionsForm
 from napari_orient.gui.widgets.inputs import JobRow, show_classes
 
 MODEL_FILES = "Models (*.safetensors);;All files (*)"
@@ -116,13 +116,13 @@ class PredictCard(JobCard, ParticlesPage):
 
     def offered(self) -> list[Points]:
         """Layers of picks, then of true poses, of the tomogram that is shown; predicted layers are left out."""
-        found = [layer for layer in self.session.tomograms.particles() if layers.role(layer) != PREDICTED]
-        return sorted(found, key=lambda layer: layers.role(layer) == TRUTH)
+        found = [layer for layer in self.session.tomograms.particles() if layer_data.role(layer) != PREDICTED]
+        return sorted(found, key=lambda layer: layer_data.role(layer) == TRUTH)
 
     def tomogram_changed(self, event: object = None) -> None:
         """Offer the particles of the tomogram that is shown now."""
         super().tomogram_changed()
-        if self._role == PICKS and self.layer is not None and layers.role(self.layer) == TRUTH:
+        if self._role == PICKS and self.layer is not None and layer_data.role(self.layer) == TRUTH:
             self.particles.choose(self.offered()[0])  # Taken for the truth meanwhile.
         self.show_state()
         self._show_result()
@@ -191,8 +191,8 @@ class PredictCard(JobCard, ParticlesPage):
 
     def layer_chosen(self, *_: object) -> None:
         """Offer the classes of the layer that is chosen now."""
-        self._role = "" if self.layer is None else layers.role(self.layer)
-        kinds = None if self.layer is None else layers.picks_of(self.layer).kind
+        self._role = "" if self.layer is None else layer_data.role(self.layer)
+        kinds = None if self.layer is None else layer_data.picks_of(self.layer).kind
         counts = Counter() if kinds is None else Counter(kinds.tolist())
         show_classes(self.kind, counts, 0 if self.layer is None else len(self.layer.data))
         self._choose_class()
@@ -228,7 +228,7 @@ class PredictCard(JobCard, ParticlesPage):
             self.input_note.say(f"There are no particles in {points.name}: add points, or open another list.", WARNING)
             return False
         try:
-            tomogram = layers.tomogram_of(image)
+            tomogram = layer_data.tomogram_of(image)
         except InputError as error:
             self.input_note.refuse(error)
             return False
@@ -270,7 +270,7 @@ class PredictCard(JobCard, ParticlesPage):
             raise InputError("prediction needs a tomogram, particles and a model. Open what is missing.")
         if self.loaded is None:
             raise InputError("prediction needs a model. Choose one.")
-        own = ParticleSet(layers.tomogram_name(self.image), self.layer)
+        own = ParticleSet(layer_data.tomogram_name(self.image), self.layer)
         pairs, sources = [], []
         for item in [own, *(self._others() if self.extent.currentIndex() == 1 else [])]:
             tomogram, picks = self.session.tomograms.tomogram(item.tomogram), self._of_class(item.picks())
@@ -326,7 +326,7 @@ class PredictCard(JobCard, ParticlesPage):
         self.session.show_page("Inspect")
         inspected = self.session.inspected
         made = [layer for layer in self.session.tomograms.particles(PREDICTED) if layer is not inspected.layer]
-        source = None if inspected.layer is None else layers.about(inspected.layer).get("source")
+        source = None if inspected.layer is None else layer_data.about(inspected.layer).get("source")
         if source is None and made:
             inspected.inspect(made[0])
         inspected.settle()
@@ -343,12 +343,12 @@ class PredictCard(JobCard, ParticlesPage):
         image, points = self.session.tomograms.image(item.tomogram), item.layer
         if image is not None and tomogram.name in request.task.estimators:
             self.session.prepared[image] = (self.session.model, request.task.estimators[tomogram.name])
-        made_by = {"source": layers.identity(points), "model": model.name}
-        frame = {layers.FRAME: model.card[layers.FRAME]} if layers.FRAME in model.card else {}
+        made_by = {"source": layer_data.identity(points), "model": model.name}
+        frame = {layer_data.FRAME: model.card[layer_data.FRAME]} if layer_data.FRAME in model.card else {}
         every = self.session.index.particles(PREDICTED)
-        of_source = [layer for layer in every if layers.about(layer).get("source") == made_by["source"]]
+        of_source = [layer for layer in every if layer_data.about(layer).get("source") == made_by["source"]]
         for layer in of_source:
-            if layers.about(layer).get("model") == model.name:
+            if layer_data.about(layer).get("model") == model.name:
                 self.session.replace_particles(layer, predicted, provenance=line, words="predict again")
                 return
         name = f"{points.name.removesuffix(' picks').removesuffix(' truth')} predicted"
@@ -360,9 +360,9 @@ class PredictCard(JobCard, ParticlesPage):
             provenance=line,
             immediately=False,
         )
-        layers.about(layer).update(made_by | frame)
+        layer_data.about(layer).update(made_by | frame)
         # Poses of another model, or those that came with the picks, would hide the new ones.
-        own = [points] if layers.role(points) == PICKS else []
+        own = [points] if layer_data.role(points) == PICKS else []
         for old in (axes_layer(self.session.viewer, item) for item in (*of_source, *own)):
             if old is not None:
                 old.visible = False
@@ -409,7 +409,7 @@ class PredictionRequest:
         outcome, model = self.result.done[place], self.task.model
         assert outcome.particles is not None
         report = _report(outcome.particles, self.truths[place], model)
-        return PredictionResult(outcome.particles, outcome.seconds, report, own_frame=layers.FRAME in model.card)
+        return PredictionResult(outcome.particles, outcome.seconds, report, own_frame=layer_data.FRAME in model.card)
 
 
 @dataclass(frozen=True, eq=False)
@@ -428,7 +428,7 @@ class PredictionResult:
 def _report(predicted: Particles, truth: Particles | None, model: Model) -> Report | None:
     if truth is None:
         return None
-    if layers.FRAME in model.card:
+    if layer_data.FRAME in model.card:
         truth = in_frame_of(predicted, truth, model.group)
     try:
         return evaluate(predicted, truth, group=model.group)

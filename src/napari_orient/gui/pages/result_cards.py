@@ -27,14 +27,13 @@ from napari_orient.engine.io.dialects import Dialect, ListFile, written_dialects
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
-from napari_orient.gui import layers
-from napari_orient.gui.figure import SUFFIXES, default_name, save_figure
-from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.maps import FSCPlot, MapView, map_layer
+from napari_orient.gui.layers import layer_data
 from napari_orient.gui.pages.base import DockPage, JobCard, ParticlesPage
-from napari_orient.gui.state_in_file import with_state
-from napari_orient.gui.subsets import SubsetChoice, rejected
-from napari_orient.gui.tomogram_switch import ParticleSet
+from napari_orient.gui.pages.figure import SUFFIXES, default_name, save_figure
+from napari_orient.gui.pages.maps import FSCPlot, MapView, map_layer
+from napari_orient.gui.pages.subsets import SubsetChoice, rejected
+from napari_orient.gui.session.state_in_file import with_state
+from napari_orient.gui.session.tomogram_switch import ParticleSet
 from napari_orient.gui.widgets.basic import (
     GOOD,
     LABEL_WIDTH,
@@ -48,6 +47,7 @@ from napari_orient.gui.widgets.basic import (
     primary_button,
     push_button,
 )
+from napari_orient.gui.widgets.forms import OptionsForm
 from napari_orient.gui.widgets.inputs import FileRow, JobRow
 
 PREVIEWED = 6
@@ -111,7 +111,7 @@ class SubsetPage(ParticlesPage):
     def alike(self) -> list[ParticleSet]:
         """Particles of the chosen layer's role, one set for each tomogram, in the order of the tomograms."""
         found: dict[str, ParticleSet] = {}
-        for item in [] if self.layer is None else self.session.tomograms.sets(layers.role(self.layer)):
+        for item in [] if self.layer is None else self.session.tomograms.sets(layer_data.role(self.layer)):
             if item.layer is self.layer or item.tomogram not in found:
                 found[item.tomogram] = item
         return [found[name] for name in self.session.tomograms.names() if name in found]
@@ -245,12 +245,12 @@ class ExportCard(SubsetPage):
         volumes = {name: entry.tomogram for name, entry in self.session.tomograms.listed.items()}
         listed = {name: volume.extent for name, volume in volumes.items() if volume is not None}
         alike = [item.layer for item in self.alike() if item.layer is not None]
-        found = {layers.own_tomogram(layer): self.session.index.extent_of(layer) for layer in alike}
+        found = {layer_data.own_tomogram(layer): self.session.index.extent_of(layer) for layer in alike}
         opened = {name: extent for name, extent in found.items() if extent is not None}
         return {**listed, **particles.extents, **opened, **self.session.index.extents()}
 
     def _provenance(self) -> str:
-        return "" if self.layer is None else layers.own_provenance(self.layer)
+        return "" if self.layer is None else layer_data.own_provenance(self.layer)
 
     def _show_button(self, *_: object) -> None:
         self.button.setEnabled(self.table.isVisibleTo(self) and self.file.path is not None)
@@ -363,7 +363,7 @@ class AverageCard(JobCard, SubsetPage):
 
     def offered(self) -> list[Points]:
         """Layers of particles with poses, predicted ones first."""
-        return [layer for layer in super().offered() if layers.has_pose(layer).any()]
+        return [layer for layer in super().offered() if layer_data.has_pose(layer).any()]
 
     # --- input --------------------------------------------------------------------------------------------------
 

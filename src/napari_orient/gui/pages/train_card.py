@@ -37,9 +37,8 @@ from napari_orient.engine.training.network import Epoch, TrainingState
 from napari_orient.engine.training.train import save_progress, train, training_files
 from napari_orient.engine.training.validation import Milestone
 from napari_orient.gui.event_loop import listen
-from napari_orient.gui.forms import OptionsForm, OptionsT
 from napari_orient.gui.pages.base import JobCard
-from napari_orient.gui.particle_sources import (
+from napari_orient.gui.pages.particle_sources import (
     LabelledTrainingSet,
     PosesChecklist,
     TemplateSource,
@@ -60,6 +59,7 @@ from napari_orient.gui.widgets.basic import (
     labelled,
     push_button,
 )
+from napari_orient.gui.widgets.forms import OptionsForm, OptionsT
 from napari_orient.gui.widgets.inputs import FileRow, JobRow, show_classes
 from napari_orient.gui.widgets.plot import Line, Mark, Plot
 

@@ -8,15 +8,15 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QLabel, QSlider
 
 from napari_orient.engine.errors import InputError
-from napari_orient.gui import layers
-from napari_orient.gui.axes import ViewOptions
 from napari_orient.gui.colours import GRADED, PALETTES
 from napari_orient.gui.event_loop import listen
-from napari_orient.gui.forms import OptionsForm
-from napari_orient.gui.map_choice import ReferenceChoice
+from napari_orient.gui.layers import layer_data
+from napari_orient.gui.layers.axes import ViewOptions
+from napari_orient.gui.layers.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, SurfaceShape, surface_layer
 from napari_orient.gui.pages.base import DockPage, ParticlesPage
-from napari_orient.gui.surfaces import LEVELS, MOST_PARTICLES, USUAL_LEVEL, SurfaceShape, surface_layer
+from napari_orient.gui.pages.map_choice import ReferenceChoice
 from napari_orient.gui.widgets.basic import GOOD, WARNING, NoteLabel, combo_box, labelled, row, silent
+from napari_orient.gui.widgets.forms import OptionsForm
 
 LABELS = {
     "length": "Arrow length (Å)",
@@ -120,7 +120,7 @@ class SurfaceCard(ParticlesPage):
 
     def offered(self) -> list[Points]:
         """Layers of particles with poses, predicted ones first."""
-        return [layer for layer in super().offered() if layers.role(layer) and layers.has_pose(layer).any()]
+        return [layer for layer in super().offered() if layer_data.role(layer) and layer_data.has_pose(layer).any()]
 
     # --- input --------------------------------------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ class SurfaceCard(ParticlesPage):
         elif surfaces is None or self._shape is None:
             self.note.say("")
         else:
-            posed = int(layers.has_pose(layer).sum())
+            posed = int(layer_data.has_pose(layer).sum())
             text = (
                 f"{posed:,} surfaces"
                 if posed <= MOST_PARTICLES

@@ -1,0 +1,1 @@
+"""State of one viewer beside its layers, by composition: model in use, what is inspected, edits, failures on view."""
