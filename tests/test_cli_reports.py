@@ -10,8 +10,8 @@ from engine.phantom import VOXEL_SIZE, molecule
 from engine.phantom import tomogram as phantom
 from napari_orient.cli import main
 from napari_orient.engine.io import read_particles, write_particles, write_tomogram
-from napari_orient.engine.report_figures import largest_gap_deg, uniform_views_p
-from napari_orient.engine.report_page import HtmlPage, read_record
+from napari_orient.engine.reports.figures import largest_gap_deg, uniform_views_p
+from napari_orient.engine.reports.page import HtmlPage, read_record
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import random_rotations
 

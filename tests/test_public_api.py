@@ -12,7 +12,7 @@ import pytest
 import napari_orient as no
 from napari_orient.api.inputs import ResultWarning
 from napari_orient.engine.particles import concatenate
-from napari_orient.engine.report_page import read_record
+from napari_orient.engine.reports.page import read_record
 
 ONE_LINE = r"^[^\n]+$"
 FAST = {"precision": "fast", "device": "cpu"}

@@ -444,7 +444,7 @@ def report(
     InputError
         If the poses have no rotations, no true particle lies near one, or the page cannot be written.
     """
-    from napari_orient.engine.pose_report import ReportSubject, pose_report
+    from napari_orient.engine.reports.pose_report import ReportSubject, pose_report
 
     path = given_path(output)
     if path.suffix.lower() not in (".html", ".htm"):

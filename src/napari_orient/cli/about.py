@@ -153,7 +153,7 @@ def _model(path: Path) -> list[str]:
 
 
 def _report(path: Path) -> list[str]:
-    from napari_orient.engine.report_page import read_record
+    from napari_orient.engine.reports.page import read_record
 
     record = read_record(path)
     if record is None:

@@ -148,7 +148,7 @@ def write_report(
     """Write the report on these particles, if one was asked for; `settings` are others of `ReportSubject`."""
     if arguments.report is None:
         return
-    from napari_orient.engine.pose_report import ReportSubject, pose_report
+    from napari_orient.engine.reports.pose_report import ReportSubject, pose_report
 
     subject = ReportSubject(
         title=title,

@@ -128,7 +128,7 @@ def _predict(files: DemoFiles, model: Model) -> None:
     """Write predicted poses, the report on them and its plots."""
     from napari_orient.engine.evaluation import evaluate
     from napari_orient.engine.prediction import predict, provenance
-    from napari_orient.engine.report_figures import overview, save_figure
+    from napari_orient.engine.reports.figures import overview, save_figure
 
     tomogram, picks = read_tomogram(files.tomogram), read_particles(files.picks)
     options = PredictionOptions()

@@ -44,10 +44,10 @@ from napari_orient.progress import Stopped, follow, say
 
 if TYPE_CHECKING:
     from napari_orient.engine.prediction import Model
+    from napari_orient.engine.reports.training_report import ValidationPoint
     from napari_orient.engine.templates import Template
     from napari_orient.engine.training.ranks import Ranks
     from napari_orient.engine.training.validation import Milestone
-    from napari_orient.engine.training_report import ValidationPoint
 
 EXAMPLE = """\
   napari-orient train simulated --class 4v4r --output mine.safetensors
@@ -187,8 +187,8 @@ class Latest:
 
 
 def _point(step: Milestone) -> ValidationPoint:
+    from napari_orient.engine.reports.training_report import ValidationPoint
     from napari_orient.engine.training.network import Epoch
-    from napari_orient.engine.training_report import ValidationPoint
 
     losses = (step.training_loss, step.validation_loss) if isinstance(step, Epoch) else None
     return ValidationPoint(step.done, step.validation_median_deg, step.validation_mean_deg, losses)
@@ -203,7 +203,7 @@ def _write_report(arguments: Namespace, best: Model, found: Latest, labelled: La
     """Write the report on the training, if one was asked for."""
     if arguments.report is None:
         return
-    from napari_orient.engine.training_report import TrainingSubject, training_report
+    from napari_orient.engine.reports.training_report import TrainingSubject, training_report
 
     subject = TrainingSubject(
         title=f"Training of {best.name}",

@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram
 from napari_orient.engine.patches import PatchArray
-from napari_orient.engine.report_figures import LIGHT_GREEN, LIGHT_RED
+from napari_orient.engine.reports.figures import LIGHT_GREEN, LIGHT_RED
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 from napari_orient.paper.stages import Record

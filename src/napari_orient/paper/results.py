@@ -16,7 +16,7 @@ from napari_orient.engine.inspection.quantities import neighbours
 from napari_orient.engine.io import read_particles
 from napari_orient.engine.outputs import write_text
 from napari_orient.engine.particles import FloatArray, Particles, holding_kind
-from napari_orient.engine.report_figures import save_figure
+from napari_orient.engine.reports.figures import save_figure
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.paper import plots

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from napari_orient.engine.evaluation import chance_median_deg
-from napari_orient.engine.report_page import HtmlPage
+from napari_orient.engine.reports.page import HtmlPage
 from napari_orient.engine.symmetry import C1, Symmetry
 
 
@@ -94,7 +94,7 @@ def _headline(subject: TrainingSubject, by_chance: float) -> str:
 
 
 def _errors(page: HtmlPage, subject: TrainingSubject, by_chance: float) -> None:
-    from napari_orient.engine.report_figures import training_figure
+    from napari_orient.engine.reports.figures import training_figure
 
     best = min(subject.points, key=lambda point: point.mean_deg)
     page.heading("Errors on the validation part")

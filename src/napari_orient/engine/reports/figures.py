@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_orient.engine.averaging import Average
     from napari_orient.engine.inspection.failures import Failures
     from napari_orient.engine.inspection.similarity import ReferenceComparison
-    from napari_orient.engine.training_report import ValidationPoint
+    from napari_orient.engine.reports.training_report import ValidationPoint
 
 PREDICTED_COLOUR, QUIET_COLOUR = "#c8102e", "#8e8e93"
 """Predicted (red), and what serves to compare (grey): dark on white, and of different lightness."""

@@ -21,7 +21,7 @@ from napari_orient.engine.inspection.similarity import (
 )
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram
-from napari_orient.engine.report_page import HtmlPage
+from napari_orient.engine.reports.page import HtmlPage
 from napari_orient.engine.rotations import chance_within
 from napari_orient.engine.symmetry import C1, Symmetry
 from napari_orient.engine.templates import Template
@@ -83,7 +83,7 @@ def pose_report(subject: ReportSubject) -> HtmlPage:
     InputError
         If the particles have no rotations, or no true particle lies near one.
     """
-    from napari_orient.engine.report_figures import average_figure
+    from napari_orient.engine.reports.figures import average_figure
 
     if len(subject.particles) == 0:
         raise InputError("the list has no particles, so there is nothing to report; expected at least one.")
@@ -161,7 +161,7 @@ def _headline(subject: ReportSubject, report: Report | None) -> str:
 
 
 def _errors(page: HtmlPage, subject: ReportSubject, report: Report | None) -> None:
-    from napari_orient.engine.report_figures import errors_figure
+    from napari_orient.engine.reports.figures import errors_figure
 
     errors = _errors_of(subject, report)
     if errors is None:
@@ -189,7 +189,7 @@ def _errors(page: HtmlPage, subject: ReportSubject, report: Report | None) -> No
 
 
 def _directions(page: HtmlPage, subject: ReportSubject) -> None:
-    from napari_orient.engine.report_figures import largest_gap_deg, uniform_views_p, views_figure
+    from napari_orient.engine.reports.figures import largest_gap_deg, uniform_views_p, views_figure
 
     rotations = subject.particles.required_rotations()
     page.heading("Directions: are all views there?")
@@ -206,7 +206,7 @@ def _directions(page: HtmlPage, subject: ReportSubject) -> None:
 
 
 def _failures(page: HtmlPage, subject: ReportSubject, report: Report | None) -> None:
-    from napari_orient.engine.report_figures import places_figure
+    from napari_orient.engine.reports.figures import places_figure
 
     diameter, errors = _diameter(subject), _errors_of(subject, report)
     if diameter is None or errors is None:
@@ -256,7 +256,7 @@ def _regions(page: HtmlPage, failures: Failures, *, many: bool) -> None:
 
 
 def _particles(page: HtmlPage, subject: ReportSubject, report: Report | None) -> None:
-    from napari_orient.engine.report_figures import particles_figure
+    from napari_orient.engine.reports.figures import particles_figure
 
     diameter = _diameter(subject)
     if not subject.labelled or diameter is None:
