@@ -1,15 +1,15 @@
-"""Prewhitening: what a smooth tomogram still holds reaches the network as it would had nobody smoothed it."""
+"""Prewhitening: what a smooth tomogram still holds reaches network and template as it would had nobody smoothed it."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from napari_orient.engine.networks.prewhitening import LevelledDensity, levelled
 from napari_orient.engine.networks.tomogram_input import spectra_of, whitening_of_power
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.prewhitening import LevelledDensity, estimate_prewhitening, levelled
 
 SIZE, VOXEL = 96, 10.0
 OPTIONS = MixtureOptions()
@@ -72,6 +72,24 @@ def test_a_part_is_filtered_as_the_whole_is_at_faces_and_where_values_are_no_num
         assert agreement(first[:, radius >= 2], second[:, radius >= 2]) > 0.995
     density[90, 90, 90] = np.nan
     assert np.isfinite(np.asarray(level(tomogram(density)).density)).all()
+
+
+def test_outliers_are_filled_before_a_filter_spreads_them():
+    density = gaussian_filter(noisy(), 1.5)
+    found = estimate_prewhitening(tomogram(density), PICKS, box=OPTIONS.box, resolution=OPTIONS.network_resolution)
+    hot = density.copy()
+    hot[40:44, 40:44, 40:44] += 100 * density.std()
+    pick = np.array([[600.0, 420.0, 420.0]])
+
+    def fill(block: np.ndarray) -> np.ndarray:
+        return np.where(block > density.max(), block.mean(), block)
+
+    clean, spread, filled = (
+        spectra(found.applied_to(tomogram(each), repair=repair), pick)
+        for each, repair in ((density, None), (hot, None), (hot, fill))
+    )
+    assert agreement(spread, clean) < 0.5
+    assert agreement(filled, clean) > 0.85
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0])

@@ -21,11 +21,11 @@ from napari_orient.engine.model.noise import radial_level
 from napari_orient.engine.networks.average_score import PosedPatches, PoseEvidence, joined_patches
 from napari_orient.engine.networks.directional_power import DirectionalPower
 from napari_orient.engine.networks.mixture import BestPoses, PoseMixture
-from napari_orient.engine.networks.prewhitening import levelled
 from napari_orient.engine.networks.view_variability import ViewVariability, wedge_axes
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.prewhitening import levelled
 from napari_orient.engine.streams import Note, Step, Stream
 
 _MOST = 256

@@ -14,6 +14,7 @@ their own power afterwards; and where power does not fall so steeply nothing is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +35,8 @@ _LOWEST = 1.5
 _SMOOTHED = 2.5
 """Standard deviation, in steps of a patch's spectrum, of the Gaussian that the logarithm of the power is smoothed by;
 the filter reaches as far as the reciprocal of that, 160 Å. Chosen."""
+_FINEST = 30.0
+"""Å, finest detail up to which that fall is measured: Warp's deconvolution has a low-pass of its own beyond."""
 _LEAST_RANGE = 300.0
 """Largest over least power, from 270 to 30 Å, from which it is levelled. In simulated reconstructions it is 2 to 110,
 after Warp's deconvolution 300 to 500, a median or bilateral filter 1000, non-local means 200 to 4000, strong total
@@ -43,13 +46,24 @@ _MOST_RANGE = 1e10
 _MARGIN = 0.3
 """Beside a part that is read, what is filtered with it, over the side of patches (120 Å). Chosen."""
 _PASSED = 1.1
-"""Of the highest frequency that a network uses, up to which the power is levelled."""
+"""Of the highest frequency that is used, up to which the power is levelled."""
 _STOPPED = 1.4
 """The same from which nothing is left; between, the filter falls as a cosine does, so that it reaches no farther."""
 
 
 def levelled(tomogram: Tomogram, positions: FloatArray, *, box: float, resolution: float) -> Tomogram:
     """The tomogram, filtered so that its power is level, as it is read; as it is, where it does not fall steeply.
+
+    Parameters are those of `estimate_prewhitening`.
+    """
+    found = estimate_prewhitening(tomogram, positions, box=box, resolution=resolution)
+    return tomogram if found is None else found.applied_to(tomogram)
+
+
+def estimate_prewhitening(
+    tomogram: Tomogram, positions: FloatArray, *, box: float, resolution: float
+) -> Prewhitening | None:
+    """The filter that levels a tomogram's power; None where it does not fall steeply.
 
     Parameters
     ----------
@@ -59,21 +73,53 @@ def levelled(tomogram: Tomogram, positions: FloatArray, *, box: float, resolutio
     """
     found = _power(tomogram, positions, box=box)
     if found is None:
-        return tomogram
+        return None
     frequencies, log_power = found
-    used = (frequencies >= _LOWEST / box) & (frequencies <= 1 / resolution)
+    used = (frequencies >= _LOWEST / box) & (frequencies <= 1 / max(resolution, _FINEST))
     if np.ptp(log_power[used]) < np.log(_LEAST_RANGE):
-        return tomogram
+        return None
     stop = _STOPPED / resolution
     band = np.linspace(0, stop, len(frequencies))
     log_gain = -0.5 * np.interp(np.clip(band, _LOWEST / box, _PASSED / resolution), frequencies, log_power)
     passed = 0.5 + 0.5 * np.cos(np.pi * np.clip((band * resolution - _PASSED) / (_STOPPED - _PASSED), 0, 1))
     with np.errstate(divide="ignore"):
         log_gain += np.log(passed)
-    voxel = tomogram.voxel_size
-    return replace(
-        tomogram, density=LevelledDensity(tomogram.density, band * voxel, log_gain, round(_MARGIN * box / voxel))
-    )
+    return Prewhitening(band, log_gain, _MARGIN * box)
+
+
+@dataclass(frozen=True, eq=False)
+class Prewhitening:
+    """The filter that levels a tomogram's power.
+
+    Parameters
+    ----------
+    frequencies, log_gain : (K,) cycles per Å, and the logarithm of the filter there; beyond, nothing passes.
+    margin : Å beside a part of the tomogram that are filtered with it.
+    """
+
+    frequencies: FloatArray
+    log_gain: FloatArray
+    margin: float
+
+    def range_over(self, other: Prewhitening) -> float:
+        """Range of the logarithm of this filter over another one of the same frequencies, where both pass all."""
+        passed = self.frequencies <= _PASSED / _STOPPED * self.frequencies[-1]
+        return float(np.ptp(self.log_gain[passed] - other.log_gain[passed]))
+
+    def applied_to(self, tomogram: Tomogram, *, repair: Callable[[Volume], Volume] | None = None) -> Tomogram:
+        """The tomogram, filtered as it is read.
+
+        Parameters
+        ----------
+        repair : what is done to each part before it is filtered.
+        """
+        size = tomogram.voxel_size
+        return replace(
+            tomogram,
+            density=LevelledDensity(
+                tomogram.density, self.frequencies * size, self.log_gain, round(self.margin / size), repair
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,16 +130,19 @@ class LevelledDensity(ChangedDensity):
     ----------
     frequencies, log_gain : (K,) cycles per voxel, and the logarithm of the filter there; beyond, nothing passes.
     margin : voxels beside a part that are filtered with it.
+    repair : what is done to each part before it is filtered; None is nothing.
     """
 
     frequencies: FloatArray
     log_gain: FloatArray
     margin: int
+    repair: Callable[[Volume], Volume] | None = None
 
     def _change(self, block: Volume, corner: NDArray[np.int_]) -> None:
         from scipy.fft import irfftn, next_fast_len, rfftn
 
-        wide = _reflected(self.density, corner - self.margin, np.array(block.shape) + 2 * self.margin)
+        sides = np.array(block.shape) + 2 * self.margin
+        wide = _reflected(self.density, corner - self.margin, sides, repair=self.repair)
         wide *= _window([_rise(side, self.margin) for side in wide.shape])
         shape = [next_fast_len(side, real=True) for side in wide.shape]
         gain = np.exp(np.interp(_radius(shape), self.frequencies, self.log_gain, right=-np.inf))
@@ -128,14 +177,21 @@ def _power(tomogram: Tomogram, positions: FloatArray, *, box: float) -> tuple[Fl
     return frequencies, gaussian_filter1d(log_power, _SMOOTHED * _CUBE, mode="nearest")
 
 
-def _reflected(density: Density, corner: NDArray[np.int_], shape: NDArray[np.int_]) -> Volume:
+def _reflected(
+    density: Density,
+    corner: NDArray[np.int_],
+    shape: NDArray[np.int_],
+    *,
+    repair: Callable[[Volume], Volume] | None = None,
+) -> Volume:
     """Voxels (z, y, x) of a volume from a corner on, about a mean of 0; beyond its faces its mirror images.
 
-    Values that are no numbers are 0.
+    Values that are no numbers are 0, but where they are repaired.
     """
     low = corner.clip(0, np.array(density.shape) - 1)
     high = (corner + shape).clip(low + 1, density.shape)
     block = np.array(density[tuple(map(slice, low, high))], np.float32)
+    block = block if repair is None else repair(block)
     finite = np.isfinite(block)
     block -= block[finite].mean(dtype=np.float64) if finite.any() else 0
     block[~finite] = 0
