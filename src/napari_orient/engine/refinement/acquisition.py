@@ -24,6 +24,7 @@ from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import evenly_spaced_rows
+from napari_orient.engine.prewhitening import Prewhitening
 from napari_orient.engine.refinement.transfer_choice import series_with_ctf
 from napari_orient.engine.tilt_geometry import TiltGeometry
 
@@ -63,6 +64,7 @@ class Acquisition:
     noise_scores : (K,) scores that noise alone reaches in the search.
     mean : (2, L) mean of its patches' lowest coefficients, as the model observes them: positive contrast.
     particles_dark : whether particles are darker than their surroundings.
+    prewhitening : what its patches were levelled by; None where its power does not fall steeply.
     sound : whether nothing looked wrong with the template: its hand need not be compared again.
     """
 
@@ -77,11 +79,18 @@ class Acquisition:
     noise_scores: Tensor
     mean: Tensor
     particles_dark: bool
+    prewhitening: Prewhitening | None = None
     sound: bool = True
 
     def same_template(self, *, voxel_size: float, options: RefinementOptions) -> bool:
         """Whether the template's tables serve a tomogram of such voxels too."""
         return abs(voxel_size / self.model.voxel_size - 1) < _SAME_VOXELS and options == self.options
+
+    def same_prewhitening(self, found: Prewhitening | None) -> bool:
+        """Whether a tomogram with the same template, whose own filter this is, may be levelled by the first one's."""
+        if self.prewhitening is None or found is None:
+            return self.prewhitening is found
+        return self.prewhitening.range_over(found) < _MOST_LOG_RATIO
 
     def model_of(
         self, patches: Tensor, *, geometry: TiltGeometry, voxel_size: float, options: RefinementOptions

@@ -23,6 +23,7 @@ from napari_orient.engine.model.missing import MissingVoxels, reaching_beyond
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import RefinementOptions
+from napari_orient.engine.prewhitening import Prewhitening
 from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
 from napari_orient.engine.refinement.patch_fits import PLACE_NATS, in_batches, places_of, search_and_fit, starts_of
@@ -75,6 +76,7 @@ class PoseFinder:
     detection : distribution of the scores of false picks and of particles; None before it is fitted.
     outliers : densities beyond which voxels are no signal; None where nothing is usual.
     beads : gold beads of the tomogram, subtracted from every patch; None where there are hardly any.
+    prewhitening : what levels the tomogram's power before a patch is cut; None where it does not fall steeply.
     p_template : probability that the template is the right one, by the checks that `diagnostics` makes.
     warnings : what looks wrong with template, wedge or contrast.
     acquisition : what of the model other tomograms have too, acquired alike.
@@ -96,6 +98,7 @@ class PoseFinder:
     detection: DetectionModel | None = None
     outliers: OutlierLimits | None = None
     beads: GoldBeads | None = None
+    prewhitening: Prewhitening | None = None
     p_template: float = 1.0
     warnings: tuple[Note, ...] = ()
     acquisition: Acquisition | None = None

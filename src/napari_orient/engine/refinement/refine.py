@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import DuplicateOptions, RefinementOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel, raw_cubes, without_infinite
+from napari_orient.engine.prewhitening import Prewhitening, estimate_prewhitening
 from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.diagnostics import diagnostics
 from napari_orient.engine.refinement.finder import PoseFinder
@@ -304,16 +306,25 @@ def prepare_finder(
         tomogram, particles.positions, radius=reference.radius, side=side * tomogram.voxel_size
     )
     measured = tomogram if beads is None else beads.subtracted_from(tomogram)
-    patches = _cut(measured, some.positions, side=side, device=device, outliers=outliers)
+    box = box_side(reference.radius, tomogram.voxel_size)
+    prewhitening = estimate_prewhitening(
+        measured, some.positions, box=box * tomogram.voxel_size, resolution=reference.resolution
+    )
+    if like is not None and shared:
+        # Through one filter the power of the two can be compared.
+        like = like if like.same_prewhitening(prewhitening) else None
+        prewhitening = prewhitening if like is None else like.prewhitening
+    patches = _cut(measured, some.positions, side=side, device=device, outliers=outliers, prewhitening=prewhitening)
     prior = list_prior(some, options.prior, template.group, device=device)
     kept = not_flat(patches, tomogram.name)
     patches, prior = patches[kept], None if prior is None else prior.take(kept)
     yield Step(0, 1, "Estimating the missing wedge")
-    box = box_side(reference.radius, tomogram.voxel_size)
     geometry = tilt_geometry(measured, particles.positions, options.wedge, side=box)
-    sample = ParticleSample(patches, reference, template.group, geometry, tomogram.voxel_size, options, prior)
+    sample = ParticleSample(
+        patches, reference, template.group, geometry, tomogram.voxel_size, options, prior, prewhitening
+    )
     finder = yield from estimate_tomogram_model(sample, parts=parts, like=like)
-    finder = replace(finder, outliers=outliers, beads=beads)
+    finder = replace(finder, outliers=outliers, beads=beads, prewhitening=prewhitening)
     found = yield from diagnostics(finder, patches, prior)
     finder = replace(finder, warnings=found.warnings, p_template=found.p_template)
     if finder.acquisition is not None and not finder.alike:
@@ -343,7 +354,14 @@ def cut_for(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tor
     device = finder.reference.device
     if finder.beads is not None:
         tomogram = finder.beads.subtracted_from(tomogram)
-    return _cut(tomogram, particles.positions, side=side, device=device, outliers=finder.outliers)
+    return _cut(
+        tomogram,
+        particles.positions,
+        side=side,
+        device=device,
+        outliers=finder.outliers,
+        prewhitening=finder.prewhitening,
+    )
 
 
 def _patches(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> tuple[torch.Tensor, torch.Tensor]:
@@ -394,7 +412,11 @@ def _notes(finder: PoseFinder) -> tuple[Note, ...]:
     """Notes for a person: the missing wedge in force, the precision, and what looks wrong."""
     wedge = f"{finder.geometry.note}{_ctf_words(finder)}; {finder.options.effort.precision}."
     prior = prior_words(finder.options.prior)
-    return (Note(wedge), *([Note(prior)] if prior else []), *finder.warnings)
+    texts = [wedge, *([_SMOOTH] if finder.prewhitening else []), *([prior] if prior else [])]
+    return (*map(Note, texts), *finder.warnings)
+
+
+_SMOOTH = "The tomogram is smooth: its power is levelled before particles are matched."
 
 
 def _ctf_words(finder: PoseFinder) -> str:
@@ -408,14 +430,26 @@ def _ctf_words(finder: PoseFinder) -> str:
 
 
 def _cut(
-    tomogram: Tomogram, positions: FloatArray, *, side: int, device: torch.device, outliers: OutlierLimits | None
+    tomogram: Tomogram,
+    positions: FloatArray,
+    *,
+    side: int,
+    device: torch.device,
+    outliers: OutlierLimits | None,
+    prewhitening: Prewhitening | None,
 ) -> torch.Tensor:
     """Patches about the nearest voxels: the shift is fitted anyway, and interpolation would blur the finest detail.
 
-    Outliers are filled, and strong ramps are taken out: neither is noise as the model has it.
+    Outliers are filled, before anything is filtered, and strong ramps are taken out: neither is noise as the model has
+    it.
     """
+    cut = partial(cut_patches, positions=positions, side=side, centring="rounded", level=True)
     repair = without_infinite if outliers is None else outliers.fill
-    patches = cut_patches(tomogram, positions, side=side, centring="rounded", repair=repair, level=True)
+    if prewhitening is None:
+        return torch.from_numpy(cut(tomogram, repair=repair)).to(device)
+    patches = cut(prewhitening.applied_to(tomogram, repair=repair))
+    # Into a part that is flat the filter spreads what is beside it.
+    patches[[np.ptp(cube) == 0 for cube in raw_cubes(tomogram, positions, side=side)]] = 0
     return torch.from_numpy(patches).to(device)
 
 

@@ -29,6 +29,7 @@ from napari_orient.engine.model.noise import finest_filled, mean_power, simulate
 from napari_orient.engine.model.reference import Reference, ReferenceParts
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import RefinementOptions
+from napari_orient.engine.prewhitening import Prewhitening
 from napari_orient.engine.refinement.acquisition import LOWEST_COEFFICIENTS, Acquisition, mean_of_lowest, patch_power
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
@@ -88,6 +89,7 @@ class ParticleSample:
     voxel_size : Å.
     options : as asked for.
     prior : of the N rotations; None is flat.
+    prewhitening : what the patches were levelled by; None where they are as measured.
     """
 
     patches: Tensor
@@ -97,6 +99,7 @@ class ParticleSample:
     voxel_size: float
     options: RefinementOptions
     prior: RotationPrior | None = None
+    prewhitening: Prewhitening | None = None
 
     @property
     def batches(self) -> tuple[Tensor, ...]:
@@ -165,6 +168,7 @@ def estimate_tomogram_model(
         noise_scores=noise_scores,
         mean=mean_of_lowest(begun.model, patches, centres),
         particles_dark=begun.particles_dark,
+        prewhitening=sample.prewhitening,
     )
     return replace(finder, detection=detection, acquisition=acquisition, alike=like is not None)
 
