@@ -111,6 +111,9 @@ def test_the_cyclic_order_is_what_all_harmonics_that_stand_out_are_multiples_of(
     assert cyclic_order_of(quiet | {7: 40.0, 5: 6.0, 9: 5.0}, 60) == 7, (
         "the missing wedge shows some of seven at five and nine"
     )
-    assert cyclic_order_of(quiet | {3: 8.0, 4: 9.0, 5: 7.0}, 60) == 0, "what has no order shows every order"
+    assert cyclic_order_of(quiet | {3: 8.0, 4: 9.0, 5: 7.0}, 60) == 1, "what has no order shows every order"
+    assert cyclic_order_of(quiet | {2: 3.5, 3: 3.0, 4: 2.2}, 60) == 1, "two and three have no order in common"
+    assert cyclic_order_of(quiet | {2: 2.1, 7: 5.1}, 60) == 7
+    assert cyclic_order_of(quiet | {2: 8.0, 4: 6.0}, 60) == 0
     assert cyclic_order_of(quiet | {2: 8.0}, 60) == 0, "two repeats may come of anything squashed"
     assert cyclic_order_of({}, 60) == 0

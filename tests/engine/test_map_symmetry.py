@@ -7,7 +7,9 @@ from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves
 from napari_orient.engine.discovery.class_symmetry import candidate_groups
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model.map_symmetry import (
+    SymmetryAxis,
     SymmetryProposal,
+    centre_of_mass,
     propose_symmetry,
     search_mirror_image,
     search_symmetry,
@@ -95,6 +97,26 @@ def test_noise_that_halves_do_not_share_hides_no_symmetry():
     assert same_group(proposed, "C5@-1,2,0.5") < 1.2
 
 
+def test_a_gradient_of_density_that_displaces_the_mass_off_the_axis_hides_no_symmetry():
+    density, line = map_of("C2@1,2,2", off=np.zeros(3)), np.arange(28) - 13.5
+    z, y, x = np.meshgrid(line, line, line, indexing="ij")
+    density = density + 0.006 * density.max() * (2 * x - 2 * y + z) / 3
+    assert np.linalg.norm(np.cross(centre_of_mass(density, VOXEL_SIZE), [1 / 3, 2 / 3, 2 / 3])) > 4
+    assert same_group(propose_symmetry(density, VOXEL_SIZE), "C2@1,2,2") < 1
+
+
+def test_noise_that_halves_share_hides_no_axis_in_coarser_detail():
+    density, rng = map_of("C2@1,2,2"), np.random.default_rng(0)
+    density = density + rng.normal(size=density.shape) * 0.1 * density.max()
+    halves = (density, density)
+    fine, coarse = (
+        run(search_symmetry(density, VOXEL_SIZE, halves=halves, radius=110.0, resolution=finest))
+        for finest in (0.0, 55.0)
+    )
+    assert fine.group.name == "C1"
+    assert same_group(coarse, "C2@1,2,2") < 3
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_that_halves_do_not_share_makes_no_symmetry(seed: int) -> None:
     density, rng = map_of("C1", seed=seed), np.random.default_rng(seed)
@@ -112,6 +134,20 @@ def test_of_what_is_nearly_round_only_a_cyclic_order_above_the_noise_is_proposed
     assert nothing.group.name == "C1", "every order fits, and two-fold axes of no group"
     assert abs(nothing.round_about[2]) > 0.995
     assert "no cyclic order stands out" in list(nothing.words())[1]
+
+
+def test_an_axis_that_noise_may_hide_is_tried_and_one_that_squashing_leaves_is_tried_as_round():
+    def axis(order: int, correlation: float) -> SymmetryAxis:
+        return SymmetryAxis(order, np.array([0.0, 0.0, 1.0]), correlation, 0.9, 0.3)
+
+    def tried(proposal: SymmetryProposal) -> list[str]:
+        return [group.point_group for group in candidate_groups(proposal)]
+
+    c1, z = symmetry("C1"), np.array([0.0, 0.0, 1.0])
+    assert tried(SymmetryProposal(c1, (axis(3, 0.3), axis(2, 0.6)), None)) == ["C2"]
+    assert tried(SymmetryProposal(c1, (axis(3, 0.3), axis(2, 0.4)), None)) == []
+    assert tried(SymmetryProposal(symmetry("C2"), (axis(2, 0.9),), None, round_about=z)) == ["C12", "C2"]
+    assert tried(SymmetryProposal(symmetry("C7"), (axis(7, 0.9),), None, round_about=z)) == ["C7"]
 
 
 def test_a_map_correlates_with_its_mirror_image_where_its_hand_does_not_show() -> None:

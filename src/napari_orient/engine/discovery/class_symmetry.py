@@ -52,6 +52,7 @@ from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.grid import unit_phase
 from napari_orient.engine.model.map_symmetry import (
     ORDERS,
+    SymmetryAxis,
     SymmetryProposal,
     search_symmetry,
     search_two_fold_across,
@@ -68,11 +69,15 @@ from napari_orient.engine.symmetry import C1, Symmetry, direction_text, symmetry
 _Z = np.array([0.0, 0.0, 1.0])
 ROUND = max(ORDERS)
 """Cyclic order that a map round about an axis is averaged with: at the detail of a search that is round."""
+_ROUND_GROUPS = (f"C{ROUND}", f"D{ROUND}")
 
 _AXIS_ERROR_COST = 0.01
 """Share of the log-likelihood by which a subgroup must be better than the group, at least: a group with more axes loses
 as much by their estimated directions alone. True D3 (2uv8, 70 simulated particles) lost 4 nats to C3, having gained 121
 over no symmetry; a false two-fold axis of ribosomes costs 95 of 214 nats. Chosen between."""
+_DETAIL = 1.2
+"""Finest detail in which axes are searched, over that at which the halves correlate to 0.5. Halves of one start share
+finer noise, which has no axis: to 3.2 voxels an axis of 7n4y (C2) had 0.61 where it has 0.86 so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +124,17 @@ class SymmetrySearch:
             average.voxel_size,
             halves=(average.first_half, average.second_half),
             radius=self.options.radius,
+            resolution=_finest_compared(average),
         )
         chosen = yield from self._best(found, candidate_groups(proposal))
-        if proposal.round_about is None or len(proposal.group) > 1 or len(chosen.average.group) == 1:
+        axis = round_axis(proposal)
+        if axis is None or chosen.average.group.name not in _ROUND_GROUPS:
             return _with_least_group(replace(chosen, notes=(*proposal.words(), *chosen.notes)))
-        with_order = yield from self._with_cyclic_order(chosen)
+        with_order = yield from self._with_cyclic_order(chosen, found)
         if with_order is not None:
             return _with_least_group(with_order)
         note = (
-            f"Round about ({direction_text(proposal.round_about)}), now z: no cyclic order stands out, and azimuths "
+            f"Round about ({direction_text(axis)}), now z: no cyclic order stands out, and azimuths "
             f"about it are unknown. It is averaged as {chosen.average.group.name}, which at this detail is round."
         )
         return replace(chosen, notes=(note, *chosen.notes), round=True)
@@ -150,9 +157,10 @@ class SymmetrySearch:
             notes.append("It is averaged as C1.")
         return replace(chosen, notes=tuple(notes))
 
-    def _with_cyclic_order(self, found: PosedClass) -> Stream[Any, PosedClass | None]:
+    def _with_cyclic_order(self, found: PosedClass, plain: PosedClass) -> Stream[Any, PosedClass | None]:
         """A class that is round about z, with the cyclic order and azimuths of its particles; None where there is none.
 
+        Where what stands out has no common order, it is the plain class: that is not round.
         The order has two-fold axes across where the map has, unless held-out particles are explained worse with them.
         """
         harmonics = yield from angular_harmonics(
@@ -161,6 +169,8 @@ class SymmetrySearch:
         estimate = estimate_cyclic_order(harmonics.parts, np.maximum(found.average.half_sets - 1, 0))
         if not estimate.order:
             return None
+        if estimate.order == 1:
+            return replace(plain, notes=(f"{estimate.words} It is averaged as C1.",))
         labelled = with_azimuths(harmonics.labelled, harmonics.parts[estimate.order], estimate.order)
         cyclic = replace(found, average=(yield from self._averaged(labelled, symmetry(f"C{estimate.order}"))))
         cyclic = replace(cyclic, labelled=labelled, notes=(estimate.words,))
@@ -170,6 +180,7 @@ class SymmetrySearch:
             _Z,
             halves=(cyclic.average.first_half, cyclic.average.second_half),
             radius=self.options.radius,
+            resolution=_finest_compared(cyclic.average),
         )
         if not across.holds:
             return cyclic
@@ -193,6 +204,11 @@ class SymmetrySearch:
         return class_log_likelihoods(found.labelled, found.average, self.options, self.wedges, device=self.device)
 
 
+def _finest_compared(average: Average) -> float:
+    """Å of the finest detail in which an average's halves are searched for axes."""
+    return _DETAIL * average.fsc.resolution(0.5)
+
+
 def _with_least_group(found: PosedClass) -> PosedClass:
     """The class with a note that a group which was imposed may be part of a larger one."""
     group = found.average.group
@@ -209,19 +225,32 @@ def _better(own: FloatArray, best: FloatArray) -> bool:
 
 
 def candidate_groups(proposal: SymmetryProposal) -> list[Symmetry]:
-    """The groups that a proposal leads to, largest first: a cubic one, the main axis with and without those across."""
-    across = proposal.across
-    if len(proposal.group) > 1:
-        order, axis = proposal.axes[0].order, proposal.axes[0].direction
-    elif proposal.round_about is not None:
-        order, axis = ROUND, proposal.round_about
-    else:
-        return []
+    """The groups that a proposal leads to, largest first: a cubic one, the main axis with and without those across.
+
+    An axis that noise may hide is one too: held-out particles show a true one sooner than a map does.
+    """
+    main = proposal.main or proposal.undecided
+    groups = [] if proposal.cubic is None else [proposal.cubic.group]
+    axis = round_axis(proposal)
+    if axis is not None:
+        groups += _about(ROUND, axis, proposal.across)
+    return groups if main is None else groups + _about(main.order, main.direction, proposal.across)
+
+
+def round_axis(proposal: SymmetryProposal) -> FloatArray | None:
+    """The direction (3,) about which a map may be averaged as round; None where an order says otherwise, or none is.
+
+    Whatever is slightly squashed repeats twice in a whole rotation: that order says nothing.
+    """
+    order = 0 if proposal.main is None else proposal.main.order
+    return proposal.round_about if order < _LEAST_ORDER else None
+
+
+def _about(order: int, axis: FloatArray, across: SymmetryAxis | None) -> list[Symmetry]:
+    """The groups of an axis (3,) of an order, with an axis across it, if there may be one, and without."""
     groups = [symmetry(written_form(f"C{order}", axis))]
-    if across is not None and across.holds:
+    if across is not None and across.may_hold:
         groups.insert(0, symmetry(written_form(f"D{order}", axis, across.direction)))
-    if proposal.cubic is not None:
-        groups.insert(0, proposal.cubic.group)
     return groups
 
 
@@ -230,6 +259,9 @@ _STANDARD_ERRORS = 6.0
 _SHARE_OF_STRONGEST = 0.25
 """Least excess over the median, as a share of the strongest harmonic's: the missing wedge lets a sixth of it appear in
 harmonics two away (measured on rings of blobs of order 7)."""
+_SHARE_OF_TWO = 0.5
+"""Share of the strongest harmonic's excess from which two repeats count beside it. Of 6utj (C7) they have 0.2, of 4v4r
+(C1), strongly denoised and taken for round, 1.3 of that of three; chosen between."""
 _LEAST_ORDER = 3
 """Lowest cyclic order that counts: whatever is slightly squashed repeats twice in a whole rotation."""
 _RADIUS_POWER = 0.95
@@ -247,7 +279,7 @@ class CyclicOrder:
 
     Parameters
     ----------
-    order : 0 where no harmonic stands out.
+    order : 0 where no harmonic stands out; 1 where those that do have no common order.
     power : of each harmonic, the mean power in particles of the pattern of others; 1 for noise.
     """
 
@@ -257,6 +289,10 @@ class CyclicOrder:
     @property
     def words(self) -> str:
         """The order and why, in a line."""
+        if self.order == 1:
+            strongest = sorted(self.power, key=lambda order: -self.power[order])[:2]
+            numbers = " and ".join(map(str, sorted(strongest)))
+            return f"It is nearly round, but the residuals repeat {numbers} times in a whole rotation, among others."
         others = max((power for order, power in self.power.items() if order % self.order), default=0.0)
         return (
             f"In the residuals of the round map, the pattern of {self.order} repeats in a whole rotation that half of "
@@ -285,20 +321,24 @@ def held_out_power(part: Tensor, half: NDArray[np.int_]) -> float:
 
 
 def cyclic_order_of(power: dict[int, float], count: int) -> int:
-    """The greatest common divisor of the harmonics that stand out, if it is one of them itself; else 0.
+    """The greatest common divisor of the harmonics that stand out, if it is one of them itself; else 1, or 0 of none.
 
     Parameters
     ----------
     power : of each harmonic, as `held_out_power` of so many particles.
     """
     median = float(np.median(list(power.values()))) if power else 0.0
-    excess = {order: value - median for order, value in power.items() if order >= _LEAST_ORDER}
-    least = max(
-        _STANDARD_ERRORS * max(median, 1.0) / math.sqrt(count), _SHARE_OF_STRONGEST * max(excess.values(), default=0.0)
-    )
-    standing_out = [order for order, value in excess.items() if value >= least]
-    order = math.gcd(*standing_out) if standing_out else 0
-    return order if order in standing_out else 0
+    excess = {order: value - median for order, value in power.items()}
+    strongest = max((value for order, value in excess.items() if order >= _LEAST_ORDER), default=0.0)
+    least = max(_STANDARD_ERRORS * max(median, 1.0) / math.sqrt(count), _SHARE_OF_STRONGEST * strongest)
+    standing_out = [order for order, value in excess.items() if order >= _LEAST_ORDER and value >= least]
+    if not standing_out:
+        return 0
+    order = math.gcd(*standing_out)
+    if excess.get(2, 0.0) >= _SHARE_OF_TWO * strongest:
+        # What repeats twice and three times has no order; twice and four times may be but squashed.
+        return order % 2
+    return order if order in standing_out else 1
 
 
 def with_azimuths(labelled: Labelled, part: Tensor, order: int) -> list[tuple[Tomogram, Particles]]:

@@ -44,9 +44,10 @@ ORDERS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 _LEAST_CORRELATION = 0.8
 """Least correlation, 0 to 1, of the map with itself rotated by one step of an axis. Averages of 60 to 100 simulated
 particles, some under a CTF, reach 0.94 about true axes (C2, C4, D2, D3), and ribosomes 0.4 about any."""
-_LEAST_UNDECIDED = 0.6
+_LEAST_UNDECIDED = 0.5
 """Score of an axis that does not hold from which it may be there all the same. The two-fold axes of 1f4a (D2) reached
-0.78 in the average of 70 simulated particles under a CTF at 3.5 µm; ribosomes reach 0.42 about any."""
+0.78 in the average of 70 simulated particles under a CTF at 3.5 µm, that of 7n4y (C2) 0.61 in noise of 1.4 times
+PolNet's; ribosomes reach 0.42 about any."""
 _LEAST_PERIODIC = 0.7
 """Least share of what is not round about an axis that must repeat as its order says."""
 _LEAST_ANISOTROPY = 0.005
@@ -86,6 +87,16 @@ class SymmetryAxis:
         return fits and self.anisotropy >= _LEAST_ANISOTROPY
 
     @property
+    def score(self) -> float:
+        """The lesser of correlation and periodic share, 0 to 1."""
+        return min(self.correlation, self.periodic)
+
+    @property
+    def may_hold(self) -> bool:
+        """Whether the map may have this axis, though noise hides it."""
+        return self.score >= _LEAST_UNDECIDED and self.anisotropy >= _LEAST_ANISOTROPY
+
+    @property
     def words(self) -> str:
         """The axis and its figures, at most 1 though noise may bring them above it, in a line."""
         x, y, z = self.direction
@@ -117,13 +128,31 @@ class SymmetryProposal:
     @property
     def scores(self) -> dict[str, float]:
         """Of each group tried, the lesser of correlation and periodic share of its worst axis, 0 to 1."""
-        scores = {f"C{axis.order}": min(axis.correlation, axis.periodic) for axis in self.axes}
+        scores = {f"C{axis.order}": axis.score for axis in self.axes}
         if self.across is not None and self.axes:
             main = f"C{self.axes[0].order}"
-            scores["D" + main[1:]] = min(scores[main], self.across.correlation, self.across.periodic)
+            scores["D" + main[1:]] = min(scores[main], self.across.score)
         if self.cubic is not None:
             scores[self.cubic.group.point_group] = self.cubic.correlation
         return scores
+
+    @property
+    def rank(self) -> tuple[int, bool, float]:
+        """What proposals of one map about several centres are compared by."""
+        return len(self.group), self.round_about is not None, max((axis.score for axis in self.axes), default=0.0)
+
+    @property
+    def main(self) -> SymmetryAxis | None:
+        """The main axis of the group; None of C1."""
+        return self.axes[0] if len(self.group) > 1 else None
+
+    @property
+    def undecided(self) -> SymmetryAxis | None:
+        """Where no axis holds, the best one, if the map may have it."""
+        if len(self.group) > 1 or not self.axes:
+            return None
+        best = max(self.axes, key=lambda axis: axis.score)
+        return best if best.may_hold else None
 
     def words(self) -> Iterator[str]:
         """The reasons, in a few lines."""
@@ -137,9 +166,9 @@ class SymmetryProposal:
         if not self.axes:
             return
         if len(self.group) == 1:
-            best = max(self.axes, key=lambda axis: min(axis.correlation, axis.periodic))
-            undecided = min(best.correlation, best.periodic) >= _LEAST_UNDECIDED
-            yield f"No axis holds; the best is {best.words}{', and may be a true one' if undecided else ''}."
+            best = max(self.axes, key=lambda axis: axis.score)
+            undecided = ", and may be a true one" if self.undecided is not None else ""
+            yield f"No axis holds; the best is {best.words}{undecided}."
             return
         yield f"Main axis: {self.axes[0].words}."
         if self.cubic is not None:
@@ -161,10 +190,13 @@ def search_symmetry(
     *,
     halves: tuple[FloatArray, FloatArray] | None = None,
     radius: float | None = None,
+    resolution: float = 0.0,
 ) -> Work[SymmetryProposal]:
-    """The group that a map has, about its own axes through its own centre of mass; C1 where it has none.
+    """The group that a map has, about its own axes through one point; C1 where it has none.
 
-    Tried are Cn and Dn, and about an axis of the order that they need T, O and I.
+    Tried are Cn and Dn, and about an axis of the order that they need T, O and I. The point is near the centre of mass,
+    or near the origin where there is none: noise and gradients of density displace the mass of a map, and particles
+    that were averaged about their picks lie about the origin.
 
     Parameters
     ----------
@@ -172,15 +204,24 @@ def search_symmetry(
     voxel_size : Å.
     halves : half maps in the same frame, correlated with each other: their noise then costs no correlation.
     radius : Å about the box's centre to consider; None finds what holds the density.
+    resolution : Å of the finest detail to compare, where 3.2 voxels are finer.
 
     Raises
     ------
     InputError
         If the map is no cube, flat or not finite.
     """
-    resolution = _FINEST * voxel_size
     maps = _references(halves or (density,), voxel_size, radius)
-    centre = centre_of_mass(np.asarray(density), voxel_size)
+    resolution, mass = max(_FINEST * voxel_size, resolution), centre_of_mass(np.asarray(density), voxel_size)
+    found = yield from _search_about(maps, mass, resolution)
+    if len(found.group) > 1 or np.linalg.norm(mass) < _SAME_CENTRE * voxel_size:
+        return found
+    other = yield from _search_about(maps, np.zeros(3), resolution)
+    return max(found, other, key=lambda proposal: proposal.rank)
+
+
+def _search_about(maps: Sequence[Reference], centre: FloatArray, resolution: float) -> Work[SymmetryProposal]:
+    """The group that a map has about axes near a centre (3,), Å from the frame's origin; see `search_symmetry`."""
     coarse = SelfCorrelation(maps, centre, resolution=resolution, points=POINTS)
     if coarse.isotropic:
         return SymmetryProposal(C1, (), None)
@@ -202,11 +243,11 @@ def search_symmetry(
     for order in ORDERS:
         axes.append(_best_axis(coarse, order))
         yield
-    for axis in sorted((axis for axis in axes if axis.holds), key=lambda axis: -axis.order):
+    # The search compares few frequencies, about a centre not yet refined: what counts is the axis refined.
+    for axis in sorted((axis for axis in axes if axis.may_hold), key=lambda axis: -axis.order):
         main, across = _refined(fine, axis, _two_fold_across(coarse, axis.direction))
         axes[axes.index(axis)] = main
         yield
-        # The search compares few frequencies, and takes the best of many directions: what counts is the axis refined.
         if main.holds:
             rest = (main, *(item for item in axes if item is not main))
             cubic = yield from search_cubic(coarse, fine, main.direction, main.order, least=_LEAST_CORRELATION)
@@ -221,12 +262,14 @@ def search_two_fold_across(
     *,
     halves: tuple[FloatArray, FloatArray],
     radius: float,
+    resolution: float = 0.0,
 ) -> Work[SymmetryAxis]:
     """The best two-fold axis across a given axis (3,) of a map; see `search_symmetry`."""
     maps = _references(halves, voxel_size, radius)
     yield
     centre = centre_of_mass(np.asarray(density), voxel_size)
-    fine = SelfCorrelation(maps, centre, resolution=_FINEST * voxel_size, points=FINE_POINTS)
+    resolution = max(_FINEST * voxel_size, resolution)
+    fine = SelfCorrelation(maps, centre, resolution=resolution, points=FINE_POINTS)
     yield
     return _two_fold_across(fine, axis)
 
@@ -405,12 +448,15 @@ def _normals(direction: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 _BRIGHT = 0.25
 """Share of a map's highest density that is taken off before its mass is summed: what is below is solvent."""
+_SAME_CENTRE = 0.5
+"""Voxels within which two points are one centre: copies about one of them lie a voxel off the other's at most, which
+leaves detail of 3.2 voxels in phase."""
 _SPAN = 64
 """Nodes along each axis of the grid on which a shift is found; 1 / 4.2 radii apart in frequency."""
 
 
 def centre_of_mass(density: FloatArray, voxel_size: float) -> FloatArray:
-    """Centre of the bright density's mass, (3,) xyz in Å from the box's centre: every axis of the map runs through."""
+    """Centre of the bright density's mass, (3,) xyz in Å from the box's centre."""
     line = (np.arange(len(density)) - (len(density) - 1) / 2) * voxel_size
     mass = np.clip(density - _BRIGHT * density.max(), 0, None)
     along = [mass.sum(axis=other) for other in ((0, 1), (0, 2), (1, 2))]
