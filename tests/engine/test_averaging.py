@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from phantom import VOXEL_SIZE, molecule, tomogram
+from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 from scipy.ndimage import gaussian_filter
 from streams import followed
 
@@ -14,6 +14,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.map_resolution import FSC, fourier_shell_correlation
 from napari_orient.engine.model.gridding import Gridding
 from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.model.rotational_average import rotational_average
 from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.projects.distribution import SchedulerOptions
@@ -99,6 +100,42 @@ def test_symmetry_is_imposed_about_the_map_s_own_axes() -> None:
     folded = run(average([(volume, picks)], options=OPTIONS, group=group))
     assert likeness(folded.density, shape.density(24)) > 0.97
     assert folded.fsc.resolution(0.5) <= plain.fsc.resolution(0.5)
+
+
+def test_the_rotational_average_of_a_blob_is_its_ring_about_an_axis_wherever_it_lies():
+    frame, centre = symmetry("C3@1,2,-1").frame, np.array([0.8, -1.3, 0.4])
+    angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    circle = np.stack([60 * np.cos(angles), 60 * np.sin(angles), np.full(72, 25.0)], axis=1) @ frame.T
+    ring = Molecule(circle + VOXEL_SIZE * centre, np.full(72, 1 / 72), 25.0).density(28)
+    blob = Molecule(circle[:1] + VOXEL_SIZE * centre, np.ones(1), 25.0).density(28)
+    for density in (blob, ring):
+        assert np.abs(rotational_average(density, frame, centre) - ring).max() < 0.02 * ring.max()
+
+
+def test_what_is_round_about_the_axis_and_what_is_not_are_weighed_each_by_what_the_halves_share_of_it() -> None:
+    group, rng = symmetry("C7@1,2,-1"), np.random.default_rng(0)
+    round_map = rotational_average(molecule(group=group).density(24), group.frame, np.zeros(3))
+    noise = [gaussian_filter(rng.normal(size=round_map.shape), 1.5) for _ in range(2)]
+    noise = [part - rotational_average(part, group.frame, np.zeros(3)) for part in noise]
+    first, second = ((round_map + 0.3 * round_map.std() / part.std() * part).astype(np.float32) for part in noise)
+    found = Average(
+        density=(first + second) / 2,
+        first_half=first,
+        second_half=second,
+        voxel_size=VOXEL_SIZE,
+        fsc=fourier_shell_correlation(first, second, VOXEL_SIZE),
+        count=40,
+        group=group,
+        half_sets=np.zeros(40, int),
+        mask=np.ones_like(first),
+    )
+    before, after = first, found.filtered(first, finest=40.0)
+    of_noise, of_round = (
+        np.vdot(part, after) / np.vdot(part, before) for part in (noise[0], round_map.astype(np.float32))
+    )
+    alone = replace(found, group=symmetry("C1")).filtered(first, finest=40.0)
+    assert of_round > 0.7
+    assert of_noise < 0.4 * np.vdot(noise[0], alone) / np.vdot(noise[0], before)
 
 
 @pytest.mark.parametrize("name", ["C7", "D7@-0.64,0.76,0.10@-0.13,0.02,-0.99", "O"])

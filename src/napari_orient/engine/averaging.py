@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry, symmetry_centre
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.reference import resampled
+from napari_orient.engine.model.rotational_average import rotational_average
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.outside import inside_only, rows_of_pairs_inside
 from napari_orient.engine.parameters import AveragingOptions
@@ -88,6 +89,7 @@ class Average:
     group : imposed.
     half_sets : (N,) 1 or 2, the half of each particle in order; 0 where it was left out.
     mask : (n, n, n), 0 to 1, that ``fsc`` is of.
+    centre : (3,) xyz in Å from the frame's origin to where the group's axes meet.
     """
 
     density: NDArray[np.float32]
@@ -99,6 +101,7 @@ class Average:
     group: Symmetry
     half_sets: IntArray
     mask: NDArray[np.float32]
+    centre: FloatArray = field(default_factory=lambda: np.zeros(3))
 
     @cached_property
     def resolution(self) -> MapResolution:
@@ -143,18 +146,40 @@ class Average:
     ) -> NDArray[np.float32]:
         """A density (n, n, n) multiplied shell by shell, low-passed where the FSC falls below 0.143, and masked.
 
+        With a symmetry, what is round about its main axis and the rest are multiplied each by its own FSC: the azimuth
+        may be where the halves agree least, and a shell's FSC is that of its strongest part.
+
         Parameters
         ----------
         weight : what each shell is multiplied by, of its FSC, 0 to 1; the FSC itself by default.
         finest : Å of the low-pass, where the FSC allows finer detail.
         radius : Å of the mask; None for 0.4 boxes.
         """
-        side = len(density)
-        grid = radial_frequencies(side, self.voxel_size)
-        curve = np.interp(grid, self.fsc.frequency, np.clip(self.fsc.correlation, 0, 1))
-        curve = np.where(grid > 1 / max(finest, self.fsc.resolution(0.143)), 0.0, curve)
-        filtered = np.fft.ifftn(np.fft.fftn(density) * weight(curve)).real
-        return (filtered * ball_mask(side, self.voxel_size, radius)).astype(np.float32)
+        grid = radial_frequencies(len(density), self.voxel_size)
+        passed = grid <= 1 / max(finest, self.fsc.resolution(0.143))
+        spectrum = np.zeros(density.shape, complex)
+        for part, fsc in self._parts(density):
+            curve = np.interp(grid, fsc.frequency, np.clip(fsc.correlation, 0, 1))
+            spectrum += np.fft.fftn(part) * weight(np.where(passed, curve, 0.0))
+        mask = ball_mask(len(density), self.voxel_size, radius)
+        return (np.fft.ifftn(spectrum).real * mask).astype(np.float32)
+
+    def _parts(self, density: NDArray[np.float32]) -> list[tuple[FloatArray, FSC]]:
+        """Parts that a density (n, n, n) is the sum of, each with its own FSC: round about the main axis, and not."""
+        if len(self.group) == 1:
+            return [(density, self.fsc)]
+        whole = self._round(density)
+        return list(zip((whole, density - whole), self._fsc_of_parts, strict=True))
+
+    @cached_property
+    def _fsc_of_parts(self) -> tuple[FSC, FSC]:
+        halves = [half * self.mask for half in (self.first_half, self.second_half)]
+        first, second = map(self._round, halves)
+        rest = fourier_shell_correlation(halves[0] - first, halves[1] - second, self.voxel_size)
+        return fourier_shell_correlation(first, second, self.voxel_size), rest
+
+    def _round(self, density: FloatArray) -> FloatArray:
+        return rotational_average(density, self.group.frame, self.centre / self.voxel_size)
 
 
 @single_threaded_steps
@@ -215,6 +240,7 @@ def average(
         proposed = yield from stoppable(_proposed(halves, voxel_size, options), searching)
         yield replace(searching, notes=tuple(map(Note, proposed.words())))
         group = proposed.group
+    centre: FloatArray = np.zeros(3)
     if len(group) > 1:
         imposing = Step(total, total, "Imposing the symmetry")
         yield imposing
@@ -225,7 +251,7 @@ def average(
     found = _average(halves, voxel_size, int((numbers > 0).sum()), group=group, options=options, mask=given)
     half_of_all = np.zeros(len(every), int)
     half_of_all[every] = numbers
-    return replace(found, half_sets=half_of_all)
+    return replace(found, half_sets=half_of_all, centre=centre)
 
 
 def _check_halves(numbers: IntArray, near: float) -> None:
