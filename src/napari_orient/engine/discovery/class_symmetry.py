@@ -128,7 +128,7 @@ class SymmetrySearch:
         )
         chosen = yield from self._best(found, candidate_groups(proposal))
         axis = round_axis(proposal)
-        if axis is None or chosen.average.group.name not in _ROUND_GROUPS:
+        if axis is None or not _is_round(chosen):
             return _with_least_group(replace(chosen, notes=(*proposal.words(), *chosen.notes)))
         with_order = yield from self._with_cyclic_order(chosen, found)
         if with_order is not None:
@@ -144,6 +144,9 @@ class SymmetrySearch:
         chosen, notes = replace(found, notes=()), list[str]()
         best = plain = (yield from self._log_likelihoods(found)) if groups else np.zeros(0)
         for group in groups:
+            # What repeats twice is tried where the map is not round: a round one that is squashed does so too.
+            if _is_round(chosen) and group.point_group not in _ROUND_GROUPS:
+                break
             framed = yield from self._in_frame(found, group)
             own = yield from self._log_likelihoods(framed)
             gain = LikelihoodGain.between(own, plain)
@@ -161,7 +164,8 @@ class SymmetrySearch:
         """A class that is round about z, with the cyclic order and azimuths of its particles; None where there is none.
 
         Where what stands out has no common order, it is the plain class: that is not round.
-        The order has two-fold axes across where the map has, unless held-out particles are explained worse with them.
+        The order has two-fold axes across where the map has, unless held-out particles are explained worse with them;
+        where the map may have them, if those are explained better.
         """
         harmonics = yield from angular_harmonics(
             found.labelled, found.average, self.options, self.wedges, device=self.device
@@ -182,13 +186,14 @@ class SymmetrySearch:
             radius=self.options.radius,
             resolution=_finest_compared(cyclic.average),
         )
-        if not across.holds:
+        if not across.may_hold:
             return cyclic
         group = symmetry(written_form(f"D{estimate.order}", _Z, across.direction))
         dihedral = yield from self._in_frame(cyclic, group)
         alone, both = (yield from self._log_likelihoods(cyclic)), (yield from self._log_likelihoods(dihedral))
-        worse = LikelihoodGain.between(alone, both).significant
-        return cyclic if worse else replace(dihedral, notes=(*cyclic.notes, f"Across it: {across.words}."))
+        worse, better = (LikelihoodGain.between(*pair).significant for pair in ((alone, both), (both, alone)))
+        kept = not worse if across.holds else better
+        return replace(dihedral, notes=(*cyclic.notes, f"Across it: {across.words}.")) if kept else cyclic
 
     def _in_frame(self, found: PosedClass, group: Symmetry) -> Stream[Any, PosedClass]:
         """The class in the frame of a group's axes, averaged with it."""
@@ -202,6 +207,11 @@ class SymmetrySearch:
 
     def _log_likelihoods(self, found: PosedClass) -> Work[FloatArray]:
         return class_log_likelihoods(found.labelled, found.average, self.options, self.wedges, device=self.device)
+
+
+def _is_round(found: PosedClass) -> bool:
+    """Whether a class is averaged as round about its main axis."""
+    return found.average.group.point_group in _ROUND_GROUPS
 
 
 def _finest_compared(average: Average) -> float:
