@@ -26,7 +26,7 @@ from torch import Tensor
 
 from napari_orient.engine.matching.fit import fit_at, fit_poses
 from napari_orient.engine.model.forward import ForwardModel
-from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.model.map_centre import symmetry_centre
 from napari_orient.engine.model.noise import simulate_noise_patches
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.parameters import RefinementOptions

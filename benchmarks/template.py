@@ -20,7 +20,7 @@ import torch
 
 from napari_orient.engine.averaging import average
 from napari_orient.engine.io import read_labelled, read_tomogram
-from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.model.map_centre import symmetry_centre
 from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches

@@ -13,7 +13,7 @@ from napari_orient.engine.environment import free_memory
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.map_resolution import FSC, fourier_shell_correlation
 from napari_orient.engine.model.gridding import Gridding
-from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.model.map_centre import symmetry_centre
 from napari_orient.engine.model.rotational_average import rotational_average
 from napari_orient.engine.parameters import AveragingOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram

@@ -6,10 +6,10 @@ from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves
 
 from napari_orient.engine.discovery.class_symmetry import candidate_groups
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.model.map_centre import centre_of_mass
 from napari_orient.engine.model.map_symmetry import (
     SymmetryAxis,
     SymmetryProposal,
-    centre_of_mass,
     propose_symmetry,
     search_mirror_image,
     search_symmetry,

@@ -6,7 +6,7 @@ from phantom import molecule, tomogram
 
 from napari_orient.engine.averaging import average_in_relion_frame
 from napari_orient.engine.frames import COPY_COLUMN, expanded, in_frame, relion_frame, relion_symmetry
-from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.model.map_centre import symmetry_centre
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import angle_deg, random_rotations

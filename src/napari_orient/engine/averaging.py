@@ -37,7 +37,8 @@ from napari_orient.engine.map_resolution import (
 )
 from napari_orient.engine.model.grid import half_sphere, radial_frequencies, unit_phase
 from napari_orient.engine.model.gridding import Coefficients, Gridding
-from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry, symmetry_centre
+from napari_orient.engine.model.map_centre import symmetry_centre
+from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_symmetry
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.reference import resampled
 from napari_orient.engine.model.rotational_average import rotational_average

@@ -115,7 +115,7 @@ class Template:
     @cached_property
     def symmetry_centre(self) -> FloatArray:
         """Point through which its symmetry axes run, (3,) xyz in Å from `centre`."""
-        from napari_orient.engine.model.map_symmetry import symmetry_centre
+        from napari_orient.engine.model.map_centre import symmetry_centre
 
         return symmetry_centre(self.density, self.voxel_size, self.group)
 

@@ -50,13 +50,13 @@ from napari_orient.engine.frames import in_frame
 from napari_orient.engine.matching.fit import Fit
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.grid import unit_phase
+from napari_orient.engine.model.map_centre import symmetry_centre
 from napari_orient.engine.model.map_symmetry import (
     ORDERS,
     SymmetryAxis,
     SymmetryProposal,
     search_symmetry,
     search_two_fold_across,
-    symmetry_centre,
 )
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.wedge import Wedge

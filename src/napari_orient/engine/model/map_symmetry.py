@@ -1,4 +1,4 @@
-"""Symmetry axes that a map has, and the point where they meet, from its self-correlation.
+"""Symmetry axes that a map has, from its self-correlation.
 
 `propose_symmetry` rotates the map about its centre of mass. With a and b its half maps and FSC_k their Fourier shell
 correlation in shell k, without what no rotation changes, the self-correlation in a rotation R is
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from napari_orient.engine.devices import single_threaded
-from napari_orient.engine.model.grid import frequencies, peak_place
+from napari_orient.engine.model.map_centre import centre_of_mass
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.self_correlation import (
     FINE_POINTS,
@@ -52,6 +52,9 @@ _LEAST_PERIODIC = 0.7
 """Least share of what is not round about an axis that must repeat as its order says."""
 _LEAST_ANISOTROPY = 0.005
 """Least share of the map that is not round about an axis: below, every order fits."""
+_SAME_CENTRE = 0.5
+"""Voxels within which two points are one centre: copies about one of them lie a voxel off the other's at most, which
+leaves detail of 3.2 voxels in phase."""
 _FINEST = 3.2
 """Finest detail compared, in voxels of the map."""
 _DIRECTIONS = 500
@@ -442,57 +445,6 @@ def _normals(direction: FloatArray) -> tuple[FloatArray, FloatArray]:
     first = np.cross(direction, np.eye(3)[np.abs(direction).argmin()])
     first /= np.linalg.norm(first)
     return first, np.cross(direction, first)
-
-
-# --- centre -----------------------------------------------------------------------------------------------------------
-
-_BRIGHT = 0.25
-"""Share of a map's highest density that is taken off before its mass is summed: what is below is solvent."""
-_SAME_CENTRE = 0.5
-"""Voxels within which two points are one centre: copies about one of them lie a voxel off the other's at most, which
-leaves detail of 3.2 voxels in phase."""
-_SPAN = 64
-"""Nodes along each axis of the grid on which a shift is found; 1 / 4.2 radii apart in frequency."""
-
-
-def centre_of_mass(density: FloatArray, voxel_size: float) -> FloatArray:
-    """Centre of the bright density's mass, (3,) xyz in Å from the box's centre."""
-    line = (np.arange(len(density)) - (len(density) - 1) / 2) * voxel_size
-    mass = np.clip(density - _BRIGHT * density.max(), 0, None)
-    along = [mass.sum(axis=other) for other in ((0, 1), (0, 2), (1, 2))]
-    centre: FloatArray = np.array([(part * line).sum() for part in along]) / max(float(mass.sum()), 1e-12)
-    return centre
-
-
-def symmetry_centre(density: FloatArray, voxel_size: float, group: Symmetry) -> FloatArray:
-    """Point through which the group's axes run in a map (n, n, n), (3,) xyz in Å from the origin ``(n - 1) / 2``.
-
-    A copy rotated by S correlates best with the map where it is shifted by ``(1 - S) centre``; the centre is the least
-    squares solution over the group. Along an axis that no rotation of the group changes, it stays at the origin.
-    """
-    if len(group) == 1:
-        return np.zeros(3)
-    reference = build_reference(np.asarray(density, np.float32), voxel_size, resolution=4 * voxel_size)
-    shifts = [_shift_between(reference, matrix) for matrix in group.matrices[1:]]
-    rows = np.concatenate([np.eye(3) - matrix for matrix in group.matrices[1:]])
-    centre: FloatArray = np.linalg.lstsq(rows, np.concatenate(shifts), rcond=1e-6)[0]
-    return centre
-
-
-def _shift_between(reference: Reference, matrix: FloatArray) -> FloatArray:
-    """Shift in Å, (3,) xyz, at which the map rotated by a matrix correlates best with the map itself."""
-    step = 1 / (4.2 * reference.radius)
-    frequency = frequencies(_SPAN, 1 / (_SPAN * step)).reshape(-1, 3)
-    inside = frequency.norm(dim=-1) <= 1 / reference.resolution
-    rotation = torch.as_tensor(matrix, dtype=torch.float32)
-    own, other = (
-        torch.view_as_complex(reference.sample(places)[..., 0].contiguous())
-        for places in (frequency[inside], frequency[inside] @ rotation)
-    )
-    cross = torch.zeros(_SPAN**3, dtype=torch.complex64)
-    cross[inside] = own * other.conj()
-    match = torch.fft.fftshift(torch.fft.ifftn(cross.reshape(_SPAN, _SPAN, _SPAN)).real).numpy()
-    return (peak_place(match)[::-1] - _SPAN // 2) / (_SPAN * step)
 
 
 # --- cubic groups -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, average
 from napari_orient.engine.error_calibration import fit_beyond_noise
-from napari_orient.engine.model.map_symmetry import symmetry_centre
+from napari_orient.engine.model.map_centre import symmetry_centre
 from napari_orient.engine.parameters import RefinementOptions, SearchOptions, TemplateOptions, TemplateTrainingOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, split_like
 from napari_orient.engine.refinement.refine import refine
