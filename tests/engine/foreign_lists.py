@@ -333,6 +333,18 @@ def pytme(folder: Path) -> Path:
     return write(folder / "orientations.tsv", "x\ty\tz\teuler_x\teuler_y\teuler_z\tscore\tdetail\n" + "\n".join(rows))
 
 
+def emclarity(folder: Path) -> Path:
+    """Two orientations a row, as where several peaks are kept; unbinned pixels, from 1, of a search binned by 4."""
+    inverse = ROTATIONS.transpose(0, 2, 1)
+    rows = [
+        [9.5 - row, 4, 0, row + 7, 1, 1, 1, 1, 1, 0, *(4 * (at + 1)), 10, 20, 30, *matrix.ravel(order="F"), 1]
+        for row, (at, matrix) in enumerate(zip(VOXELS, inverse, strict=True))
+    ]
+    second = [*rows[0][:16], *np.eye(3).ravel(), 1]
+    lines = [" ".join(f"{value:.6f}" for value in [*row, *second]) for row in rows]
+    return write(folder / "TS_01_1_bin4.csv", "\n".join(lines) + "\n")
+
+
 def napari(folder: Path) -> Path:
     rows = [f"{row}.0,{z},{y},{x}" for row, (x, y, z) in enumerate(VOXELS.tolist())]
     return write(folder / "Points.csv", "index,axis-0,axis-1,axis-2\n" + "\n".join(rows) + "\n")
@@ -371,6 +383,7 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "tsv": tsv,
     "relion-table": relion_table,
     "pytme": pytme,
+    "emclarity": emclarity,
     "napari": napari,
     "coords": coords,
 }

@@ -74,7 +74,9 @@ def test_the_content_counts_whatever_the_name_of_the_file(tmp_path, name):
     assert recognise(ListFile(other)).name in (name, "csv" if name == "tsv" else name)
 
 
-@pytest.mark.parametrize("name", ["dynamo", "stopgap", "em", "copick", "ndjson", "deepfinder", "picks", "pytme"])
+@pytest.mark.parametrize(
+    "name", ["dynamo", "stopgap", "em", "copick", "ndjson", "deepfinder", "picks", "pytme", "emclarity"]
+)
 def test_a_list_in_voxels_needs_their_size_and_says_which_was_taken(tmp_path, name):
     path = SAMPLES[name](tmp_path)
     if name == "ndjson":
@@ -87,6 +89,21 @@ def test_a_list_in_voxels_needs_their_size_and_says_which_was_taken(tmp_path, na
     expected = POSITIONS if name == "copick" else 2 * POSITIONS
     np.testing.assert_allclose(read.positions, expected, atol=1e-3)
     assert name == "copick" or any("20 Å" in note for note in read.notes)
+
+
+def test_picks_of_emclarity_say_that_they_are_of_a_region_and_which_orientation_was_taken(tmp_path):
+    read = read_particles(SAMPLES["emclarity"](tmp_path), tomogram=opened())
+    assert any("region that emClarity searched, binned by 4" in note for note in read.notes)
+    assert any("2 orientations" in note for note in read.notes)
+    np.testing.assert_allclose(read.extra["rlnAutopickFigureOfMerit"].astype(float), [9.5, 8.5])
+
+
+def test_rows_as_long_as_dynamo_s_whose_columns_are_no_counts_are_refused_not_read_as_poses(tmp_path):
+    path = SAMPLES["dynamo"](tmp_path)
+    rows = [line.split() for line in path.read_text().splitlines()]
+    other = write(tmp_path / "other.csv", "\n".join(" ".join([*row[:19], "0.37", *row[20:]]) for row in rows))
+    with pytest.raises(InputError, match=r"numbers without a header.*x, y, z"):
+        read_particles(other, tomogram=opened())
 
 
 # --- written and read again -----------------------------------------------------------------------------------------

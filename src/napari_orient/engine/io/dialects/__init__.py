@@ -13,6 +13,7 @@ from napari_orient.engine.io.dialects.copick import COPICK, COPICK_PROJECT, NDJS
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.dynamo import DYNAMO
 from napari_orient.engine.io.dialects.eman2 import EMAN2_BOXES, EMAN2_PARTICLES
+from napari_orient.engine.io.dialects.emclarity import EMCLARITY
 from napari_orient.engine.io.dialects.imod import IMOD
 from napari_orient.engine.io.dialects.motive_list import EM_MOTIVE_LIST, STOPGAP
 from napari_orient.engine.io.dialects.peet import PEET, PEET_PROJECT
@@ -35,6 +36,7 @@ DIALECTS: tuple[Dialect, ...] = (
     M_EXPORT,
     PYTOM_MATCH_PICK,
     PICKS_IN_VOXELS,
+    EMCLARITY,
     DYNAMO,
     STOPGAP,
     EM_MOTIVE_LIST,

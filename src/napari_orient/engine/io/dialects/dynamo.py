@@ -53,6 +53,9 @@ _FEWEST = 26
 _HELD = ("tag", "dx", "dy", "dz", "tdrot", "tilt", "narot", "cc", "tomo", "class", "x", "y", "z", "apix")
 """Columns that are not carried as they are."""
 
+_WHOLE = ("tag", "aligned", "averaged", "ftype", "tomo", "class")
+"""Columns of whole numbers in every table: others of as many columns are not Dynamo's."""
+
 _DEFAULTS = {"aligned": 1, "averaged": 1}
 """What other columns hold that say nothing; 0 where none is named."""
 
@@ -66,7 +69,10 @@ def _words(line: str) -> list[str]:
 
 def _recognises(file: ListFile) -> bool:
     words = _words(file.lines[0]) if file.lines else []
-    return _FEWEST <= len(words) <= 2 * len(_COLUMNS) and all(map(_is_number, words))
+    if not _FEWEST <= len(words) <= 2 * len(_COLUMNS) or not all(map(_is_number, words)):
+        return False
+    row = dict(zip(_COLUMNS, words, strict=False))
+    return all(_is_whole(row[name]) for name in _WHOLE)
 
 
 def _is_number(word: str) -> bool:
@@ -75,6 +81,11 @@ def _is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_whole(word: str) -> bool:
+    value = complex(word.replace("i", "j"))
+    return value.imag == 0 and float(value.real).is_integer()
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

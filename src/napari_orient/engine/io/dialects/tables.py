@@ -61,8 +61,8 @@ _OWN = ("tomogram", *POSITION, *VOXEL, *_ANGLES, *_QUATERNION, "confidence", "ex
 _DEGREES = re.compile(r"^(rot|tilt|psi)(?:[\s_]+|[\s_]*[\[(]\s*)(?:deg|degrees?|°)\s*[\])]?$")
 """An angle that states its unit: ``rot_deg``, as `Particles.to_dataframe` calls it, ``tilt (°)``."""
 
-_MOST_COLUMNS = 25
-"""Columns of a table without a header; one of more is Dynamo's."""
+MOST_COLUMNS = 25
+"""Columns of a table without a header; one of more is another program's."""
 
 
 def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Particles:
@@ -425,7 +425,7 @@ CBOX = Dialect(
 
 def _is_headerless(file: ListFile) -> bool:
     cells = _head(file)
-    return file.suffix != ".tbl" and 3 <= len(cells) <= _MOST_COLUMNS and all(map(is_number, cells))
+    return file.suffix != ".tbl" and 3 <= len(cells) <= MOST_COLUMNS and all(map(is_number, cells))
 
 
 def _read_headerless(file: ListFile, metadata: ListMetadata) -> Particles:

@@ -6,7 +6,11 @@ import re
 from collections.abc import Callable
 
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
+from napari_orient.engine.io.dialects.dynamo import DYNAMO
 from napari_orient.engine.io.dialects.eman2 import EMAN2_BOXES, EMAN2_PARTICLES
+from napari_orient.engine.io.dialects.emclarity import EMCLARITY
+from napari_orient.engine.io.dialects.tables import MOST_COLUMNS
+from napari_orient.engine.io.dialects.text_tables import first_cells, is_number
 from napari_orient.engine.io.volumes.em import is_em_volume
 
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|\(lp\d|\(dp\d|ccopy_reg|cpandas|cnumpy")
@@ -73,6 +77,14 @@ def _is_series_without_boxes(file: ListFile) -> bool:
 
 def _is_mdoc(file: ListFile) -> bool:
     return any(line.startswith(("[ZValue", "[FrameSet")) for line in file.lines)
+
+
+def _is_wide_table(file: ListFile) -> bool:
+    """Whether rows are more numbers than a table of positions has, in no layout that is known."""
+    if not file.is_text or file.suffix == ".tbl" or DYNAMO.recognises(file) or EMCLARITY.recognises(file):
+        return False
+    cells = first_cells(file)
+    return len(cells) > MOST_COLUMNS and all(map(is_number, cells))
 
 
 def _is_list_of_tomograms(file: ListFile) -> bool:
@@ -212,6 +224,12 @@ UNREADABLE = (
         "Open the list that the images were cut from (of WarpTools, M or RELION), filtered by the same indices: "
         "tomodrgn filter_star --starfile-type volumeseries.",
         _is_image_series,
+    ),
+    _kind(
+        "wide",
+        f"a table of more than {MOST_COLUMNS} columns of numbers without a header, in no known layout",
+        "Write a first line that names its columns, x, y, z (Å) or x_voxel, y_voxel, z_voxel among them.",
+        _is_wide_table,
     ),
     _kind("mdoc", "the description of a tilt series (.mdoc)", "Open the list of its particles.", _is_mdoc),
 )
