@@ -111,6 +111,22 @@ def test_tables_are_read_as_spreadsheets_save_them(tmp_path, content):
     np.testing.assert_allclose(read_particles(tmp_path / "a.csv").positions, [[1, 2, 3], [4, 5, 6]])
 
 
+def test_columns_without_a_name_that_count_rows_or_are_empty_are_left_out_and_others_named(tmp_path):
+    index = write(tmp_path / "a.csv", ",x,y,z,\n0,1,2,3,\n1,4,5,6,\n")
+    read = read_particles(index)
+    np.testing.assert_allclose(read.positions, [[1, 2, 3], [4, 5, 6]])
+    assert read.extra == {}
+    held = write(tmp_path / "b.csv", "x,y,z,\n1,2,3,left\n4,5,6,right\n")
+    assert read_particles(held).extra["column4"].tolist() == ["left", "right"]
+
+
+def test_numbers_of_rows_before_the_coordinates_are_no_coordinates(tmp_path):
+    path = write(tmp_path / "a.txt", "1 100 20 30 0.5\n2 40 50 60 0.7\n3 70 80 90 0.6\n")
+    read = read_particles(path, pixel_size=10)
+    np.testing.assert_allclose(read.positions, [[1000, 200, 300], [400, 500, 600], [700, 800, 900]])
+    assert any("columns 2 to 4" in note for note in read.notes)
+
+
 def test_a_decimal_comma_beside_another_separator_is_named(tmp_path):
     with pytest.raises(InputError, match="'1,5'; expected a number with a decimal point"):
         read_particles(write(tmp_path / "a.csv", "x\ty\tz\n1,5\t2\t3\n"))

@@ -32,6 +32,7 @@ from napari_orient.engine.io.dialects.text_tables import (
     angle_names,
     check_lengths,
     coordinate_columns,
+    counts_rows,
     first_cells,
     is_number,
     read_rows,
@@ -457,7 +458,9 @@ def _is_angstrom(position: FloatArray, metadata: ListMetadata) -> bool:
 
 
 def _leading_counters(cells: Sequence[Sequence[str]]) -> int:
-    """Columns before the last three that number objects and contours, as IMOD's model2point writes them; 0 if none."""
+    """Columns before x that number the rows, or objects and contours as IMOD's model2point writes them; 0 if none."""
+    if len(cells[0]) > 3 and len(cells) > 2 and counts_rows([row[0] for row in cells]):
+        return 1
     count = len(cells[0]) - 3
     if (
         count not in (1, 2)

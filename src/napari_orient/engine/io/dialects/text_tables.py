@@ -76,9 +76,28 @@ def read_rows(path: Path | str) -> Table:
         body.append(row)
     if not count:
         raise InputError(f"{path} has no particles; expected a header and one row at least. Choose another file.")
-    if len(set(header)) < len(header):
+    names = [name for name in header if name]
+    if len(set(names)) < len(names):
         raise InputError(f"{path} has two columns of one name; rename or remove one.")
-    return dict(zip(header, body.columns(), strict=True))
+    return _named(header, body.columns())
+
+
+def _named(header: Sequence[str], columns: Sequence[Sequence[str]]) -> Table:
+    """Columns by name; those without one only if they hold something, and not if they count the rows, as pandas writes.
+
+    They are called by their place: ``column4``.
+    """
+    table: Table = {}
+    for place, (name, column) in enumerate(zip(header, columns, strict=True), start=1):
+        if name or not (counts_rows(column) or not any(column)):
+            table[name or f"column{place}"] = column
+    return table
+
+
+def counts_rows(column: Sequence[str]) -> bool:
+    """Whether a column's values are 0, 1, 2, … or 1, 2, 3, …"""
+    first = column[0] if len(column) else ""
+    return first in ("0", "1") and all(text == str(row) for row, text in enumerate(column, start=int(first)))
 
 
 def split_cells(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
