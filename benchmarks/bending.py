@@ -63,7 +63,8 @@ class Metric:
 
     def design(self, reference: Reference, rotation: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """The rotated and shifted template, its derivatives by rotation and by shift, (7, 2 M)."""
-        found = torch.view_as_complex(reference.sample(self.frequency @ rotation).movedim(1, 2).contiguous()).T
+        rows = reference.rotated(self.frequency, rotation[None], weight=torch.ones(len(self.frequency)))[0]
+        found = torch.complex(rows[:, 0], rows[:, 1])
         found = found * torch.exp(-2j * torch.pi * (self.frequency @ shift))
         return self.real(torch.cat([found, -2j * torch.pi * self.frequency.T * found[:1]]))
 

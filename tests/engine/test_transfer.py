@@ -80,7 +80,7 @@ def patches_through(transfer, *, count, strength=0.3):
         else transfer.shape(frequency, torch.ones(len(frequency)), 1 / 280)
     )
     shape = shape * torch.exp(-1500 * frequency.square().sum(1))
-    signal = reference.sample(frequency @ rotations)[..., 0] * shape[:, None]
+    signal = reference.sample(frequency @ rotations) * shape[:, None]
     signal = signal / signal.square().mean().sqrt() * strength
     generator = torch.Generator().manual_seed(5)
     observed = (signal + torch.randn(signal.shape, generator=generator)).movedim(-1, 1)

@@ -105,7 +105,7 @@ class Template:
         content = np.ascontiguousarray(self.density, np.float32).tobytes() + f"{self.voxel_size:.4f}".encode()
         return sha256(content).hexdigest()[:16]
 
-    @property
+    @cached_property
     def radius(self) -> float:
         """Å from the centre within which it has its density."""
         from napari_orient.engine.model.reference import support_radius

@@ -266,7 +266,7 @@ def align_map(
     side = 2 * int(np.ceil(1.3 * radius / voxel_size)) + 4
     white = torch.ones(side, side, side)
     model = build_forward_model(white, NO_WEDGE, voxel_size=voxel_size, resolution=finest, radius=radius)
-    observed = fixed.sample(model.frequency)[..., 0].T[None] * model.whitening.real
+    observed = fixed.sample(model.frequency).T[None] * model.whitening.real
     observed = observed * (_MAP_SCORE / observed.norm())
     grid = torch.as_tensor(even_rotations(_MAP_ROTATIONS), dtype=torch.float32)
     flat = torch.ones(1, len(model.frequency))

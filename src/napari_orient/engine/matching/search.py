@@ -182,7 +182,7 @@ def informative_coefficients(reference: Reference, model: ForwardModel, share: f
 def _power_over_rotations(reference: Reference, frequency: Tensor) -> Tensor:
     """Mean power of the reference at frequencies (M, 3) over its rotations, (M,); the same for every gain and noise."""
     rotations = torch.as_tensor(even_rotations(_INFORMATION_ROTATIONS), dtype=torch.float32)
-    power: Tensor = reference.sample(frequency @ rotations.to(frequency))[..., 0].square().sum(-1).mean(0)
+    power: Tensor = reference.sample(frequency @ rotations.to(frequency)).square().sum(-1).mean(0)
     return power
 
 
@@ -219,7 +219,7 @@ def _compressed(
 
 def _unit_filters(reference: Reference, model: ForwardModel, rotations: Tensor) -> Tensor:
     """The reference in rotations (J, 3, 3) through the forward model, (J, 2, M), each of length 1."""
-    values = reference.sample(model.frequency @ rotations)[..., 0].movedim(-1, 1) * model.whitened_gain
+    values = reference.sample(model.frequency @ rotations).movedim(-1, 1) * model.whitened_gain
     length = values.flatten(1).norm(dim=1).clamp_min(1e-12)
     unit: Tensor = values / length[:, None, None]
     return unit

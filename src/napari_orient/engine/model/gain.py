@@ -172,7 +172,7 @@ def _regression(reference: Reference, model: ForwardModel, observed: Tensor, fit
     """Sums over particles for each coefficient, (M,) each: m* x (complex), |m|², and the residual power |x - m|²."""
 
     def summed(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        transform = reference.sample(model.frequency @ fit.rotations[rows])[..., 0] * model.whitened_gain[:, None]
+        transform = reference.sample(model.frequency @ fit.rotations[rows]) * model.whitened_gain[:, None]
         angle = -2 * torch.pi * (fit.shifts[rows] @ model.frequency.T)
         phase = torch.polar(fit.amplitude[rows, None].clamp_min(0), angle)
         predicted = torch.view_as_complex(transform.contiguous()) * phase

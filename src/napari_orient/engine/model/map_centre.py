@@ -47,8 +47,7 @@ def _shift_between(reference: Reference, matrix: FloatArray) -> FloatArray:
     inside = frequency.norm(dim=-1) <= 1 / reference.resolution
     rotation = torch.as_tensor(matrix, dtype=torch.float32)
     own, other = (
-        torch.view_as_complex(reference.sample(places)[..., 0].contiguous())
-        for places in (frequency[inside], frequency[inside] @ rotation)
+        torch.view_as_complex(reference.sample(places)) for places in (frequency[inside], frequency[inside] @ rotation)
     )
     cross = torch.zeros(_SPAN**3, dtype=torch.complex64)
     cross[inside] = own * other.conj()

@@ -208,7 +208,7 @@ def _chirality(hands: _Hands) -> float:
 
 def _through(search: MatchedFilterSearch, fit: Fit, amplitude: Tensor) -> Tensor:
     """The reference in fitted rotations through the forward model, about its own centre, (N, 2, M)."""
-    values = search.reference.sample(search.model.frequency @ fit.rotations)[..., 0].movedim(-1, 1)
+    values = search.reference.sample(search.model.frequency @ fit.rotations).movedim(-1, 1)
     return values * search.model.whitened_gain * amplitude[:, None, None]
 
 

@@ -133,7 +133,7 @@ def log_likelihood_gains(
     shapes = [item.shape(model.frequency, patches.noise[:count], spacing) for item in candidates]
     best = observed.new_zeros(len(candidates), len(observed), len(_DECAYS))
     for part in rotations.split(_BATCH):
-        rotated = reference.sample(model.frequency @ part)[..., 0] * model.whitened_gain[:, None]
+        rotated = reference.sample(model.frequency @ part) * model.whitened_gain[:, None]
         cross, power = torch.einsum("ncm,jmc->njm", observed, rotated), rotated.square().sum(-1)
         in_shells = cross @ members, power @ members
         for row, (item, shape) in enumerate(zip(candidates, shapes, strict=True)):
