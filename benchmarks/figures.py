@@ -2,7 +2,7 @@
 
     python benchmarks/figures.py [--only WORD ...] [--json FILE] [--compare FILE]
 
-Prints a line for each figure (case, figure, measured, window, ok) and the processor seconds; exits with 1 if one is
+Prints a line for each figure (case, figure, measured, window, ok) and processor seconds; exits with 1 if one is
 outside its window. Runs in under three minutes on one thread. --only measures the cases whose names contain one of
 the words; --json writes what was measured; --compare prints the figures of such a file beside it, for a change before
 and after.
@@ -366,9 +366,11 @@ def measured(cases: list[Case], data: Path, before: dict[str, Figures] | None) -
         if missing := case.missing(data):
             print(f"{case.name:<46} skipped: {', '.join(missing)} is not in {data}")
             continue
+        began = time.process_time()
         answer[case.name] = case.measure(data)
+        took = time.process_time() - began
         print("\n".join(table(case.name, answer[case.name], None if before is None else before.get(case.name, {}))))
-        sys.stdout.flush()
+        print(f"{case.name:<46} {'seconds':<19}{took:>9.1f}", flush=True)
     return answer
 
 

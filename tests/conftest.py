@@ -26,6 +26,30 @@ _LISTS = Path(os.environ.get("NAPARI_ORIENT_DATA", Path(__file__).parents[2] / "
 collect_ignore = [] if _LISTS.is_dir() else ["engine/test_real_lists.py", "gui/test_failures_polnet.py"]
 
 
+_LONG = (
+    "test_docs.py",
+    "test_public_api.py",
+    "test_discover.py",
+    "test_map_symmetry.py",
+    "test_cli_maps.py",
+    "test_discovery.py",
+    "test_refinement.py",
+    "test_gpu.py",
+    "test_rotation_prior.py",
+    "test_docks.py",
+    "test_journey.py",
+    "test_cli_discover.py",
+    "test_readers.py",
+    "test_shipped_fit.py",
+)
+"""Files of more than 20 seconds of processor time: first, so that no process works on one of them alone at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first; within a file the order stays."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
+
 @pytest.fixture(autouse=True)
 def nothing_outlives_the_test() -> Iterator[None]:
     before = set(threading.enumerate())

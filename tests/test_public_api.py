@@ -84,11 +84,12 @@ def test_a_report_is_one_page_as_that_of_the_command_line(world, predicted, tmp_
         no.report(predicted, tmp_path / "page.pdf")
 
 
-def test_predicting_objects_gives_the_same_as_predicting_their_paths(world, predicted):
+def test_predicting_objects_gives_the_same_as_predicting_their_paths(world):
     folder, *_ = world
     tomogram, picks = no.read_tomogram(folder / "tomo.mrc"), no.read_particles(folder / "picks.star")
-    poses = no.predict(tomogram, picks, no.load_model("ribosome"), options=no.PredictionOptions.of(**FAST))
-    np.testing.assert_allclose(poses.rotations, predicted.rotations, atol=1e-5)
+    poses = no.predict(tomogram, picks, no.load_model("ribosome-4x32"), options=no.PredictionOptions.of(device="cpu"))
+    by_paths = no.predict(str(folder / "tomo.mrc"), folder / "picks.star", "ribosome-4x32", device="cpu")
+    np.testing.assert_allclose(poses.rotations, by_paths.rotations, atol=1e-5)
 
 
 def test_predicted_particles_are_a_table_and_a_list_without_more_ado(predicted, tmp_path):
@@ -129,11 +130,12 @@ def test_several_tomograms_are_refined_to_one_list_and_one_that_fails_is_warned_
     _, tomogram, truth = world
     few, quick = truth.take(slice(0, 8)), {"rotations": 600, "max_shift": 10, **FAST}
     other, far = replace(tomogram, name="other"), few.replace(positions=few.positions + 1e5)
+    third = replace(tomogram, name="third")
+    every = [(tomogram, few), (other, far), (third, few.replace(tomogram="third"))]
     with pytest.warns(ResultWarning, match="other failed: 8 of 8 particles lie outside"):
-        refined = no.refine([(tomogram, few), (other, far)], None, "ribosome", **quick)
-    assert len(refined) == 8
-    both = no.refine([(tomogram, few), (other, few.replace(tomogram="other"))], None, "ribosome", **quick)
-    assert both.tomogram_names == ["tomo", "other"]
+        refined = no.refine(every, None, "ribosome", **quick)
+    assert len(refined) == 16
+    assert refined.tomogram_names == ["tomo", "third"]
     with pytest.raises(no.InputError, match="all 2 tomograms failed"):
         no.refine([(tomogram, far), (other, far)], None, "ribosome", **quick)
     with pytest.raises(no.InputError, match="no particle lies in other; they lie in tomo"):
@@ -202,15 +204,6 @@ def test_progress_is_silent_a_line_or_a_function(world, capsys):
     no.average(tomogram, truth, side=16, progress=steps.append)
     assert steps[-1].done == steps[-1].total == 30
     assert capsys.readouterr() == ("", "")
-
-
-@pytest.mark.filterwarnings("default")
-def test_what_may_be_wrong_with_a_result_is_a_warning(world):
-    _, tomogram, truth = world
-    mirrored = no.Tomogram(np.ascontiguousarray(tomogram.density[:, :, ::-1]), tomogram.voxel_size, "mirrored")
-    positions = truth.positions * [-1, 1, 1] + [127 * tomogram.voxel_size, 0, 0]
-    with pytest.warns(ResultWarning, match="hand"):
-        no.predict(mirrored, no.Particles(positions=positions[:10]), "ribosome", **FAST)
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------

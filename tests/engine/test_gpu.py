@@ -68,7 +68,7 @@ def test_a_pretended_tensor_is_neither_read_nor_mixed_with_the_cpus() -> None:
 def test_refinement_gives_the_poses_and_errors_of_the_cpu(gpu: str, precision: str, noise: float) -> None:
     group = symmetry("C2") if precision == "fast" else symmetry("C1")
     shape = molecule(group=group)
-    volume, picks, _ = tomogram(shape, noise=noise, off=8.0, count=(1, 3, 4))
+    volume, picks, _ = tomogram(shape, noise=noise, off=8.0, count=(1, 2, 4))
     options = RefinementOptions.of(max_shift=10.0, rotations=500, search_resolution=40.0, precision=precision)
     one, two = (
         run(

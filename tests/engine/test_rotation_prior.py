@@ -115,10 +115,9 @@ def without(noisy):
     return run(refine(volume, picks.replace(rotations=None), template, RefinementOptions.of(**QUICK)))
 
 
-def test_membrane_normals_find_particles_that_noise_hides_and_expect_the_error_that_is_left():
-    volume, picks, _ = tomogram(molecule(), noise=7.0)
-    template, true = Template(molecule().density(24), VOXEL_SIZE), picks.required_rotations()
-    without = run(refine(volume, picks.replace(rotations=None), template, RefinementOptions.of(**QUICK)))
+def test_membrane_normals_find_particles_that_noise_hides_and_expect_the_error_that_is_left(noisy, without):
+    volume, picks, template = noisy
+    true = picks.required_rotations()
     normals = picks.replace(rotations=tilted(true, 8.0, seed=1))
     steps, answer = followed(refine(volume, normals, template, RefinementOptions.of(prior_cone=8.0, **QUICK)))
     error, free = (angle_deg(found.particles.required_rotations(), true) for found in (answer, without))

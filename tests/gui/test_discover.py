@@ -465,10 +465,10 @@ def test_each_kind_of_mixed_picks_has_arrows_a_map_a_verdict_and_a_way_onward(mi
         ]
     )
     assert set(kinds) == {"class2"}
-    each_checkpoint_predicts_its_own_class(dock, mixed, tmp_path)
+    each_template_is_of_its_own_class_and_predicts_it(dock, mixed, tmp_path)
 
 
-def each_checkpoint_predicts_its_own_class(dock, mixed, folder):
+def each_template_is_of_its_own_class_and_predicts_it(dock, mixed, folder):
     """From the files that are saved, by the command line."""
     dock.result_panel.file.show_path(folder / "found.star")
     dock.result_panel.save.click()
@@ -481,12 +481,12 @@ def each_checkpoint_predicts_its_own_class(dock, mixed, folder):
         assert card["classes"] == [f"class{label + 1}"]
         assert (card["particles"], card["tomograms"]) == ({"training": 24}, 1)
         assert 10 < card["figures"]["fsc_0.5_angstrom"] < 80
-        own = found.take(np.asarray(found.kind) == f"class{label + 1}")
-        words = ["predict", folder / f"{own.tomogram[0]}.mrc", folder / "found.star", "--class", f"class{label + 1}"]
-        words += ["--checkpoint", network, "--output", folder / f"again{label}.star"]
-        assert main([str(word) for word in words]) == 0
-        again = read_particles(folder / f"again{label}.star")
-        assert np.median(angle_deg(again.rotations, own.rotations)) < 6
+    own = found.take(np.asarray(found.kind) == "class2")
+    words = ["predict", folder / f"{own.tomogram[0]}.mrc", folder / "found.star", "--class", "class2"]
+    words += ["--model", network, "--output", folder / "again.star"]
+    assert main([str(word) for word in words]) == 0
+    again = read_particles(folder / "again.star")
+    assert np.median(angle_deg(again.rotations, own.rotations)) < 6
 
 
 def test_io_of_several_tomograms_and_one_list_are_opened_and_the_first_alone_is_shown(small, tmp_path, qtbot):
