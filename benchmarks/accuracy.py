@@ -24,7 +24,7 @@ from napari_orient.engine.io import read_labelled
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import Extent, Labelled, Particles, concatenate
-from napari_orient.engine.prediction import Model, load_model, predict
+from napari_orient.engine.prediction.predict import Model, load_model, predict
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import Symmetry, symmetric_angle_deg
 from napari_orient.engine.templates import Template

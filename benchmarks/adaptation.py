@@ -27,13 +27,13 @@ from real import METADATA, Series, own_map
 from scipy.spatial.transform import Rotation
 
 from figures import data_folder
-from napari_orient.engine.adaptation import refine_and_adapt
 from napari_orient.engine.discovery.search import align_map
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.reference import build_reference
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Labelled
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.adaptation import refine_and_adapt
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.projects.each_tomogram import ProjectResult
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.templates import Template

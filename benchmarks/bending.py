@@ -25,7 +25,7 @@ from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.refine import prepare_finder
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.streams import run

@@ -36,7 +36,7 @@ from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram
 from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.simulation.simulate import simulate
 from napari_orient.engine.simulation_options import SimulationOptions

@@ -22,7 +22,7 @@ from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.refine import patch_side, prepare_finder
 from napari_orient.engine.representations import rotvec_to_matrix

@@ -27,7 +27,7 @@ from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.parameters import PRESETS, DiscoveryOptions, PredictionOptions
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.engine.training.network import Examples, TrainingRun

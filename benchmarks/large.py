@@ -91,7 +91,7 @@ def write_zarr(path: Path, side: int, positions: np.ndarray) -> None:
 
 def answer_once() -> None:
     """Have every batch of an MLP answered as the first one is."""
-    from napari_orient.engine.prediction import MLPAnswer, NetworkAnswer
+    from napari_orient.engine.prediction.predict import MLPAnswer, NetworkAnswer
 
     answers: list[NetworkAnswer] = []
     work = MLPAnswer.__call__
@@ -112,7 +112,7 @@ def measured(case: str, path: Path, positions: np.ndarray, picks: Path) -> None:
     from napari_orient.engine.io import read_particles, read_tomogram, write_particles
     from napari_orient.engine.parameters import PredictionOptions
     from napari_orient.engine.particles import Particles
-    from napari_orient.engine.prediction import load_model, predict
+    from napari_orient.engine.prediction.predict import load_model, predict
     from napari_orient.engine.streams import run
 
     torch.set_num_threads(1)

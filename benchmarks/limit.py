@@ -38,7 +38,7 @@ from napari_orient.engine.refinement.refine import patch_side
 from napari_orient.engine.refinement.tomogram_model import ParticleSample, estimate_tomogram_model
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
-from napari_orient.engine.tilt_geometry import tilt_geometry
+from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry
 
 _BATCH = 32
 _DRAWS = 200

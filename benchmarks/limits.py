@@ -29,7 +29,7 @@ from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.parameters import PRESETS, NetworkOptions, PredictionOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.refine import cut_for, prepare_finder
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.streams import run

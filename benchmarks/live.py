@@ -29,7 +29,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.gui.layers.layer_data import PREDICTED

@@ -21,7 +21,7 @@ from scipy.ndimage import zoom
 from napari_orient.engine.io import read_particles, read_tomogram, write_tomogram
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import concatenate
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.streams import run
 
 

@@ -39,7 +39,7 @@ from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions, RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.refinement.refine import RefinementResult, refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

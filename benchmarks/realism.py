@@ -51,7 +51,7 @@ from napari_orient.engine.discovery.search import align_map, global_rotation
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.parameters import DiscoveryOptions, PredictionOptions, RefinementOptions
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.simulation.microscope import exposure, tilt_series
 from napari_orient.engine.streams import Step, Stream

@@ -37,14 +37,14 @@ from napari_orient.engine.networks.network import Network
 from napari_orient.engine.networks.tomogram_input import estimate_whitening
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.tomogram_model import ParticleSample, estimate_tomogram_model
 from napari_orient.engine.rotations import PAPER_20_DEG, even_rotations
 from napari_orient.engine.simulation.placement import rotatable_template
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import load_template
-from napari_orient.engine.tilt_geometry import geometry_of_patches
+from napari_orient.engine.tomogram.tilt_geometry import geometry_of_patches
 
 SIDE, VOXEL_SIZE = 40, 10.0
 TILT_DEG = 60.0

@@ -404,7 +404,7 @@ def soak() -> int:
     import napari_orient.engine.averaging
     import napari_orient.engine.discovery.discover
     import napari_orient.engine.evaluation
-    import napari_orient.engine.prediction
+    import napari_orient.engine.prediction.predict
     import napari_orient.engine.simulation.simulate
     import napari_orient.engine.training.train  # noqa: F401
 

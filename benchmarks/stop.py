@@ -19,7 +19,7 @@ from napari_orient.engine.averaging import average
 from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.parameters import DiscoveryOptions
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 
 
 def gaps(stream: Generator[Any, None, Any]) -> list[tuple[float, str]]:

@@ -19,7 +19,7 @@ import torch
 from napari_orient.engine.io import read_labelled
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template, load_template

@@ -17,7 +17,7 @@ import torch
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.refine import patch_side, prepare_finder
 from napari_orient.engine.streams import run

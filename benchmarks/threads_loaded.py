@@ -22,7 +22,7 @@ import numpy as np
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction import Model, load_model, predict
+from napari_orient.engine.prediction.predict import Model, load_model, predict
 from napari_orient.engine.streams import run
 
 

@@ -43,7 +43,7 @@ Space is xyz in Å from the centre of a tomogram's first voxel; arrays of densit
 [conventions.md](conventions.md). [first_steps.ipynb](first_steps.ipynb) is a notebook to begin with.
 
 Who writes a program of their own with Stop and progress calls the engine: its functions of the same names are
-generators that yield their steps and return the answer, such as `napari_orient.engine.prediction.predict`.
+generators that yield their steps and return the answer, such as `napari_orient.engine.prediction.predict.predict`.
 
 This page is written by `python docs/api.py` from the docstrings in the code.
 """

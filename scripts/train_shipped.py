@@ -23,7 +23,7 @@ from napari_orient.engine.parameters import (
     TrainingOptions,
 )
 from napari_orient.engine.particles import Labelled, concatenate
-from napari_orient.engine.prediction import Model, predict
+from napari_orient.engine.prediction.predict import Model, predict
 from napari_orient.engine.simulation.simulate import simulate
 from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import Step, Stream, run

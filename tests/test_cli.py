@@ -29,7 +29,7 @@ from napari_orient.engine.io import read_labelled, read_particles, write_particl
 from napari_orient.engine.options import Options, option
 from napari_orient.engine.parameters import PRESETS, TrainingOptions
 from napari_orient.engine.particles import Particles, concatenate
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import Step

@@ -11,7 +11,7 @@ from napari_orient.cli import main
 from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.io.columns import OUTLIER
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.rotations import angle_deg
 
 QUICK = ["--diameter=150", "--rounds=12", "--search=900", "--starts=2", "--passes=1", "--max-shift=10", "--device=cpu"]

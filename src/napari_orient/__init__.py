@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         TrainingOptions,
     )
     from napari_orient.engine.particles import Particles, Tomogram
-    from napari_orient.engine.prediction import load_model
+    from napari_orient.engine.prediction.predict import load_model
     from napari_orient.engine.projects.distribution import SchedulerOptions
     from napari_orient.engine.simulation_options import SimulationOptions
     from napari_orient.engine.symmetry import Symmetry, symmetry
@@ -104,7 +104,7 @@ _HOMES = {
     "convert": "api.verbs",
     "discover": "api.verbs",
     "evaluate": "api.verbs",
-    "load_model": "engine.prediction",
+    "load_model": "engine.prediction.predict",
     "load_template": "engine.templates",
     "predict": "api.verbs",
     "read_labelled": "engine.io",

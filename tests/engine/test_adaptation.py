@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 
-from napari_orient.engine.adaptation import adapt_reference, refine_and_adapt
 from napari_orient.engine.averaging import Average
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.map_resolution import ball_mask, fourier_shell_correlation
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import HALF_SET
+from napari_orient.engine.prediction.adaptation import adapt_reference, refine_and_adapt
 from napari_orient.engine.projects.each_tomogram import ProjectResult, ProjectRun
 from napari_orient.engine.projects.stored_results import StoredResults
 from napari_orient.engine.rotations import angle_deg

@@ -5,10 +5,10 @@ import pytest
 import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
-from napari_orient.engine.detection import DetectionModel, error_and_confidence, random_pose_covariance
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.refinement.refine import RefinementResult, refine, refine_with
+from napari_orient.engine.statistics.detection import DetectionModel, error_and_confidence, random_pose_covariance
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template

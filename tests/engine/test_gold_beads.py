@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from napari_orient.engine.gold_beads import GoldBeads, estimate_gold_beads
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.streams import run
+from napari_orient.engine.tomogram.gold_beads import GoldBeads, estimate_gold_beads
 
 SIZE = 10.0
 SHAPE = (60, 110, 110)

@@ -25,7 +25,7 @@ from napari_orient.engine.parameters import (
     TemplateTrainingOptions,
 )
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction import predict
+from napari_orient.engine.prediction.predict import predict
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run

@@ -11,7 +11,7 @@ from napari_orient.engine.averaging import Average
 from napari_orient.engine.map_resolution import ball_mask, fourier_shell_correlation
 from napari_orient.engine.model.grid import frequencies
 from napari_orient.engine.model.reference import build_reference
-from napari_orient.engine.other_molecule import MapAgreement, compared_with_map
+from napari_orient.engine.prediction.other_molecule import MapAgreement, compared_with_map
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template, load_template
 

@@ -19,7 +19,7 @@ from napari_orient.engine.networks.tomogram_input import (
 )
 from napari_orient.engine.parameters import MixtureOptions, NetworkOptions, PredictionOptions, SimulatedTrainingOptions
 from napari_orient.engine.particles import Particles, Tomogram
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation.patches import Condition, PatchSimulator, centred, random_condition
 from napari_orient.engine.streams import run

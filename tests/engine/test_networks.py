@@ -16,7 +16,7 @@ from napari_orient.engine.networks.mlp import MLP, fourier_bin, shift_cubes
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.networks.tomogram_input import estimate_whitening
 from napari_orient.engine.parameters import PAPER_NETWORK, NetworkOptions
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.rotations import HALF_TURNS
 from napari_orient.engine.templates import Template

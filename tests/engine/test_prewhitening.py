@@ -9,7 +9,7 @@ from napari_orient.engine.networks.tomogram_input import spectra_of, whitening_o
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.prewhitening import LevelledDensity, estimate_prewhitening, levelled
+from napari_orient.engine.tomogram.prewhitening import LevelledDensity, estimate_prewhitening, levelled
 
 SIZE, VOXEL = 96, 10.0
 OPTIONS = MixtureOptions()

@@ -14,7 +14,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.io.columns import POSE_UNKNOWN, VARIABILITY
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.prediction import PredictionTask, load_model
+from napari_orient.engine.prediction.predict import PredictionTask, load_model
 from napari_orient.engine.projects import distribution
 from napari_orient.engine.projects.distribution import SchedulerOptions
 from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram, plan

@@ -7,7 +7,7 @@ from test_patches import smooth_tomogram
 
 from napari_orient.engine.particles import Tomogram
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.resident import ResidentTomogram, fits_on
+from napari_orient.engine.tomogram.resident import ResidentTomogram, fits_on
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.matching.rotation_prior import CUTOFF, RotationPrior
 from napari_orient.engine.parameters import PredictionOptions, PriorOptions, RefinementOptions
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.prediction import predict
+from napari_orient.engine.prediction.predict import predict
 from napari_orient.engine.refinement.list_prior import axis_along, random_rotvecs, with_prior_rotations
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.representations import rotvec_to_matrix

@@ -6,7 +6,7 @@ from streams import followed
 
 from napari_orient.engine.model_files import ModelFile, shipped_templates
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.simulation.simulate import simulate
 from napari_orient.engine.simulation_options import SimulationOptions

@@ -9,7 +9,6 @@ from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.averaging import average
 from napari_orient.engine.duplicates import random_halves
-from napari_orient.engine.error_calibration import fit_beyond_noise
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.parameters import (
     AveragingOptions,
@@ -20,6 +19,7 @@ from napari_orient.engine.parameters import (
     TrainingOptions,
 )
 from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.statistics.error_calibration import fit_beyond_noise
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template

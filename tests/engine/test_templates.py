@@ -9,7 +9,6 @@ import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 from streams import followed
 
-from napari_orient.engine.error_calibration import ErrorCalibration
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.engine.io.columns import (
@@ -24,8 +23,9 @@ from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import UnknownOptionWarning
 from napari_orient.engine.parameters import PRECISE_UP_TO, NetworkOptions, PredictionOptions, SearchOptions
-from napari_orient.engine.prediction import load_model, predict, prepare, provenance
+from napari_orient.engine.prediction.predict import load_model, predict, prepare, provenance
 from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.statistics.error_calibration import ErrorCalibration
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template, load_template

@@ -9,7 +9,7 @@ from napari_orient.engine.model.tilt_series import Optics, TiltSeries
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import WedgeOptions
 from napari_orient.engine.particles import Tomogram
-from napari_orient.engine.tilt_geometry import tilt_geometry
+from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry
 
 TILTS = np.array([-50.0, -20.0, 0.0, 30.0])
 DOSE = np.array([9.0, 3.0, 0.0, 6.0])

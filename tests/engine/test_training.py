@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from engine.learning import QUICK_TRAINING, SMALL_NETWORK, small_tomogram, small_world
-from napari_orient.engine.error_calibration import fit_by_spread
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.model_files import read_tensors, write_tensors
 from napari_orient.engine.options import Options
 from napari_orient.engine.parameters import PredictionOptions, TrainingOptions
 from napari_orient.engine.particles import Particles, concatenate
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
+from napari_orient.engine.statistics.error_calibration import fit_by_spread
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training.network import Epoch, TrainingState

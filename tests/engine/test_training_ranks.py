@@ -12,7 +12,7 @@ from learning import QUICK_TRAINING, SMALL_NETWORK, small_world
 
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.networks.network import Network
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.streams import run
 from napari_orient.engine.training.examples import StreamedExamples, cut_examples, examples_of
 from napari_orient.engine.training.ranks import ALONE, Ranks

@@ -19,7 +19,7 @@ from napari_orient.engine.refinement.transfer_choice import (
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import load_template
-from napari_orient.engine.tilt_geometry import TiltGeometry
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry
 
 SERIES = Wedge().as_series()
 SPACING = 1 / 300

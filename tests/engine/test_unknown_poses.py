@@ -10,7 +10,6 @@ from phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT, POSE_UNKNOWN
 from napari_orient.engine.model.noise import finest_filled, mean_power, window
 from napari_orient.engine.model.reference import build_reference
-from napari_orient.engine.outside import put_back, rows_inside
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.patches import cut_patches, normalised
@@ -20,7 +19,8 @@ from napari_orient.engine.refinement.uncertainty import centre_of_mass, too_far
 from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
-from napari_orient.engine.voxel_outliers import estimate_outlier_limits
+from napari_orient.engine.tomogram.outside import put_back, rows_inside
+from napari_orient.engine.tomogram.voxel_outliers import estimate_outlier_limits
 
 OPTIONS = RefinementOptions.of(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
 BEAD = np.array([5, 24, 24])

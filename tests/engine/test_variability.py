@@ -11,12 +11,12 @@ import torch
 from phantom import VOXEL_SIZE, Molecule, molecule, tomogram
 from whitened import shown
 
-from napari_orient.engine.coordinate_groups import two_groups
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT, VARIABILITY
 from napari_orient.engine.model.gridding import Coefficients, ComponentGrid
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.refinement.refine import RefinementResult, refine
 from napari_orient.engine.rotations import angle_deg
+from napari_orient.engine.statistics.coordinate_groups import two_groups
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_orient.engine.voxel_outliers import estimate_outlier_limits
+from napari_orient.engine.tomogram.voxel_outliers import estimate_outlier_limits
 
 SIDE = 32
 

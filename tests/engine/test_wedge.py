@@ -15,7 +15,7 @@ from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.model.wedge import NO_WEDGE, Wedge, estimate_wedge
 from napari_orient.engine.parameters import WedgeOptions
 from napari_orient.engine.particles import Tomogram
-from napari_orient.engine.tilt_geometry import chosen_wedge, tilt_geometry
+from napari_orient.engine.tomogram.tilt_geometry import chosen_wedge, tilt_geometry
 
 SIDE = 28
 SPACING = 1 / (SIDE * VOXEL_SIZE)

@@ -14,7 +14,7 @@ from engine.phantom import molecule, tomogram
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_particles, read_tomogram
 from napari_orient.engine.parameters import SearchOptions
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template

@@ -18,7 +18,7 @@ from napari_orient.engine.io import read_particles, read_tomogram, write_particl
 from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import Particles, Tomogram, concatenate
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
 from napari_orient.gui.commands import page_of

@@ -12,7 +12,7 @@ from engine.phantom import molecule
 from napari_orient.engine.io import read_particles, read_tomogram, write_particles, write_tomogram
 from napari_orient.engine.parameters import PredictionOptions, SearchOptions
 from napari_orient.engine.particles import concatenate
-from napari_orient.engine.prediction import load_model, predict, provenance
+from napari_orient.engine.prediction.predict import load_model, predict, provenance
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
 from napari_orient.gui.commands import page_of

@@ -9,7 +9,7 @@ from gui_scene import settle
 from qtpy.QtCore import Qt
 
 from napari_orient.engine.io import read_particles, read_tomogram
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.streams import run
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import layer_data

@@ -8,7 +8,7 @@ import pytest
 from engine.phantom import VOXEL_SIZE, molecule, tomogram
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.parameters import PredictionOptions, SearchOptions
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.streams import run
 from napari_orient.engine.templates import Template
 from napari_orient.gui.layers.layer_data import PICKS

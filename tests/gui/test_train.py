@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari_orient.cli import main
 from napari_orient.engine.inspection.corrections import axis_rotation
 from napari_orient.engine.io import read_labelled, read_particles, read_tomogram, write_particles
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.training.network import Epoch
 from napari_orient.gui.commands import page_of
 from napari_orient.gui.layers import layer_data

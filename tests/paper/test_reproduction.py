@@ -17,7 +17,7 @@ from napari_orient.engine.io import read_labelled, read_particles
 from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.parameters import NetworkOptions
 from napari_orient.engine.particles import Particles
-from napari_orient.engine.prediction import load_model
+from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.representations import REPRESENTATIONS
 from napari_orient.engine.rotations import angle_deg, random_rotations
 from napari_orient.engine.streams import Step, run

@@ -29,8 +29,7 @@ from napari_orient.api.inputs import (
     symmetry_of,
     tomogram_of,
 )
-from napari_orient.engine import averaging, prediction
-from napari_orient.engine.adaptation import checked_map_path, predict_project, refine_project
+from napari_orient.engine import averaging
 from napari_orient.engine.discovery import discover as discovery
 from napari_orient.engine.discovery.output import Discovery
 from napari_orient.engine.duplicates import without_duplicates
@@ -57,6 +56,8 @@ from napari_orient.engine.parameters import (
     RefinementOptions,
 )
 from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order
+from napari_orient.engine.prediction import predict as prediction
+from napari_orient.engine.prediction.adaptation import checked_map_path, predict_project, refine_project
 from napari_orient.engine.projects.distribution import SchedulerOptions
 from napari_orient.engine.projects.each_tomogram import ProjectResult, ProjectRun
 from napari_orient.engine.projects.inputs import read_lists
@@ -269,7 +270,7 @@ def refine(
     parts : folder in which the particles of each tomogram are kept when it is done, with a table of how each stands;
         what is there of the same content, whatever files are called, is not done again.
     options, settings : of `RefinementOptions`, such as ``max_shift=10``, ``tilts="tomograms.star"``, or ``rounds=3``:
-        the reference is corrected by the particles' own average three times; see `engine.adaptation`.
+        the reference is corrected by the particles' own average three times; see `engine.prediction.adaptation`.
     progress : None, True, or a function that is called with every step.
 
     Of several tomograms one that fails is warned of, and left out.

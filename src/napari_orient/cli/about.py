@@ -147,7 +147,7 @@ def _is_volume(path: Path) -> bool:
 
 def _model(path: Path) -> list[str]:
     from napari_orient.cli.models import card_lines
-    from napari_orient.engine.prediction import load_model
+    from napari_orient.engine.prediction.predict import load_model
 
     return list(card_lines(load_model(str(path))))
 

@@ -46,8 +46,8 @@ from napari_orient.engine.io.dialects.relion_coordinates import ANY_SIZE, SizeUn
 from napari_orient.engine.io.tomograms import LEFT_OUT
 from napari_orient.engine.io.volumes.zarr_store import is_zarr
 from napari_orient.engine.outputs import Place
-from napari_orient.engine.outside import outside_words
 from napari_orient.engine.particles import Particles, Tomogram, concatenate, in_list_order
+from napari_orient.engine.tomogram.outside import outside_words
 from napari_orient.progress import say
 
 if TYPE_CHECKING:

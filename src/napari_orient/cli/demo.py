@@ -29,7 +29,7 @@ from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.progress import follow, say
 
 if TYPE_CHECKING:
-    from napari_orient.engine.prediction import Model
+    from napari_orient.engine.prediction.predict import Model
 
 EXAMPLE = "  napari-orient demo --output demo --no-viewer"
 
@@ -82,7 +82,7 @@ def outputs(_: Namespace) -> Sequence[Path]:
 
 def perform(arguments: Namespace) -> int:
     """Simulate or read the tomogram, predict, evaluate, write, and open napari where there is a display."""
-    from napari_orient.engine.prediction import load_model
+    from napari_orient.engine.prediction.predict import load_model
 
     claim = FolderClaim(
         folder=arguments.output, maker="demo", made_with={"seed": SEED}, owns=NAMES, recognised=_is_earlier_demo
@@ -127,7 +127,7 @@ def _simulate(files: DemoFiles) -> None:
 def _predict(files: DemoFiles, model: Model) -> None:
     """Write predicted poses, the report on them and its plots."""
     from napari_orient.engine.evaluation import evaluate
-    from napari_orient.engine.prediction import predict, provenance
+    from napari_orient.engine.prediction.predict import predict, provenance
     from napari_orient.engine.reports.figures import overview, save_figure
 
     tomogram, picks = read_tomogram(files.tomogram), read_particles(files.picks)

@@ -16,7 +16,7 @@ from napari_orient.cli.next_command import say_next
 from napari_orient.engine.model_files import CONDITIONS, DEFAULT_MODEL, shipped_models
 
 if TYPE_CHECKING:
-    from napari_orient.engine.prediction import Model
+    from napari_orient.engine.prediction.predict import Model
 
 EXAMPLE = """\
   napari-orient models
@@ -35,7 +35,7 @@ def outputs(_: Namespace) -> Sequence[Path]:
 
 def perform(arguments: Namespace) -> None:
     """Print each card."""
-    from napari_orient.engine.prediction import load_model
+    from napari_orient.engine.prediction.predict import load_model
 
     names = arguments.names or shipped_models()
     for name in names:

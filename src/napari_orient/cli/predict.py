@@ -49,7 +49,7 @@ from napari_orient.engine.streams import Step, Stream
 from napari_orient.progress import say
 
 if TYPE_CHECKING:
-    from napari_orient.engine.prediction import Model
+    from napari_orient.engine.prediction.predict import Model
     from napari_orient.engine.templates import Template
 
 EXAMPLE = """\
@@ -94,8 +94,8 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
 
 def perform(arguments: Namespace) -> int | None:
     """Read, predict, write."""
-    from napari_orient.engine.adaptation import predict_project
-    from napari_orient.engine.prediction import PredictionTask, load_model, provenance, shortest_distance
+    from napari_orient.engine.prediction.adaptation import predict_project
+    from napari_orient.engine.prediction.predict import PredictionTask, load_model, provenance, shortest_distance
     from napari_orient.engine.templates import Template
 
     options = options_from(arguments, PredictionOptions())

@@ -21,7 +21,6 @@ from napari_orient.cli.lists import (
 )
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.particle_lists import check_particles_fit
-from napari_orient.engine.outside import rows_inside
 from napari_orient.engine.particles import Labelled, Particles, Tomogram, concatenate
 from napari_orient.engine.projects.distribution import SLURM, SchedulerOptions, slurm_script
 from napari_orient.engine.projects.each_tomogram import Plan, ProjectResult, ProjectRun, byte_count, plan
@@ -30,6 +29,7 @@ from napari_orient.engine.projects.stored_results import StoredResults
 from napari_orient.engine.projects.task import TomogramTask
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import AUTO
+from napari_orient.engine.tomogram.outside import rows_inside
 from napari_orient.progress import Stopped, follow, say, time_words
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ def outputs(arguments: Namespace) -> Sequence[Path]:
 
 def perform(arguments: Namespace) -> int | None:
     """Read, refine, write."""
-    from napari_orient.engine.adaptation import checked_map_path, refine_project
+    from napari_orient.engine.prediction.adaptation import checked_map_path, refine_project
     from napari_orient.engine.refinement.refine import RefinementTask, duplicate_distance
 
     options = options_from(arguments, RefinementOptions())

@@ -43,7 +43,7 @@ from napari_orient.engine.streams import Step, Stream, map_steps, run
 from napari_orient.progress import Stopped, follow, say
 
 if TYPE_CHECKING:
-    from napari_orient.engine.prediction import Model
+    from napari_orient.engine.prediction.predict import Model
     from napari_orient.engine.reports.training_report import ValidationPoint
     from napari_orient.engine.templates import Template
     from napari_orient.engine.training.ranks import Ranks

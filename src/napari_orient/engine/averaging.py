@@ -43,7 +43,6 @@ from napari_orient.engine.model.noise import mean_power, radial_level, smooth_sp
 from napari_orient.engine.model.reference import resampled
 from napari_orient.engine.model.rotational_average import rotational_average
 from napari_orient.engine.outputs import replacing
-from napari_orient.engine.outside import inside_only, rows_of_pairs_inside
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import HALF_SET, Labelled, Particles, Tomogram, split_like
 from napari_orient.engine.patches import cut_patches, nearest_voxel
@@ -52,7 +51,8 @@ from napari_orient.engine.projects.task import HalfSums, Outcome
 from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream, Work, map_steps, stoppable
 from napari_orient.engine.symmetry import C1, Symmetry
-from napari_orient.engine.tilt_geometry import tilt_geometry
+from napari_orient.engine.tomogram.outside import inside_only, rows_of_pairs_inside
+from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry
 
 _BATCH = 32
 """Patches cut together: memory, not the result."""

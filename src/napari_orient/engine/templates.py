@@ -18,7 +18,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.error_calibration import ErrorCalibration
 from napari_orient.engine.errors import InputError, expected_one_of
 from napari_orient.engine.io import read_tomogram
 from napari_orient.engine.model.solvent import bright_on_zero
@@ -27,6 +26,7 @@ from napari_orient.engine.options import Value
 from napari_orient.engine.outputs import given_path
 from napari_orient.engine.parameters import SearchOptions
 from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.statistics.error_calibration import ErrorCalibration
 from napari_orient.engine.symmetry import Symmetry, symmetry
 
 _LEAST_SIDE = 8

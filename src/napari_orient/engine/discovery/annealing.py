@@ -247,7 +247,7 @@ def inlier_probabilities(score: Tensor) -> Tensor:
 
     It is 1 for all, unless the scores are clearly of two distributions: Ashman's D at least 2.5, the lower mean below
     0.7 of the upper, the upper at least a fifth of all, and the Bayesian information criterion, which charges for the
-    three more parameters that two have, lower by 10. (`refinement.detection` measures the scores of noise for this; for
+    three more parameters that two have, lower by 10. (`statistics.detection` measures the scores of noise for this; for
     a map that changes from round to round there are none.)
     """
     every = torch.ones_like(score)

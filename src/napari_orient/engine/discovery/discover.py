@@ -37,7 +37,6 @@ from napari_orient.engine.discovery.structures import DensityMap, StructureRefin
 from napari_orient.engine.discovery.verdict import PoseEquivalence, agreement
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import without_results
-from napari_orient.engine.outside import inside_only
 from napari_orient.engine.parameters import AUTO, MOST_CLASSES, DiscoveryOptions
 from napari_orient.engine.particles import (
     FloatArray,
@@ -48,6 +47,7 @@ from napari_orient.engine.particles import (
     evenly_spaced_rows,
 )
 from napari_orient.engine.streams import Note, Stream, stoppable
+from napari_orient.engine.tomogram.outside import inside_only
 
 _LEAST_VOXELS = 15
 """Least diameter in voxels of the tomogram: fewer show no shape at the detail of the search."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.gold_beads import GoldBeads, WithoutBeads, estimate_gold_beads
 from napari_orient.engine.io.volumes.on_demand import ChangedDensity
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import raw_cubes
 from napari_orient.engine.streams import Work
-from napari_orient.engine.voxel_outliers import OutlierLimits, estimate_outlier_limits
+from napari_orient.engine.tomogram.gold_beads import GoldBeads, WithoutBeads, estimate_gold_beads
+from napari_orient.engine.tomogram.voxel_outliers import OutlierLimits, estimate_outlier_limits
 
 _SAMPLE = 64
 """Picks that the usual density is read off, at most, as in `refinement.refine`."""

@@ -31,7 +31,6 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, average
-from napari_orient.engine.detection import error_and_confidence, random_pose_error_deg
 from napari_orient.engine.devices import device_batch_size, side_by_side
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT
 from napari_orient.engine.matching.fit import Fit, concatenate_fits, fit_poses
@@ -47,6 +46,7 @@ from napari_orient.engine.refinement.posterior import FitCalibration, Poses, sum
 from napari_orient.engine.refinement.refine import RefinementResult, refine
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE, estimate_likelihood_scale
 from napari_orient.engine.representations import matrix_to_rotvec
+from napari_orient.engine.statistics.detection import error_and_confidence, random_pose_error_deg
 from napari_orient.engine.streams import Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry, nearest_copy
 from napari_orient.engine.templates import Template

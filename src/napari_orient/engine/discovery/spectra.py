@@ -24,7 +24,7 @@ from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.streams import Work
-from napari_orient.engine.tilt_geometry import tilt_geometry
+from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry
 
 FINEST = 2.1
 """Finest detail that the search uses, in voxels of its binned patches: Nyquist is 2."""

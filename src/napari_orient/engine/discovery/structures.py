@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average
-from napari_orient.engine.detection import random_pose_error_deg
 from napari_orient.engine.discovery.class_symmetry import PosedClass, SymmetrySearch
 from napari_orient.engine.discovery.filled_density import as_measured
 from napari_orient.engine.discovery.half_maps import (
@@ -41,6 +40,7 @@ from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import AUTO, DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate
 from napari_orient.engine.rotations import within_from_rms
+from napari_orient.engine.statistics.detection import random_pose_error_deg
 from napari_orient.engine.streams import Stream, stoppable
 from napari_orient.engine.symmetry import C1, Symmetry
 

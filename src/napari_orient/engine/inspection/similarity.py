@@ -14,7 +14,7 @@ from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import WedgeOptions
 from napari_orient.engine.particles import FloatArray, Tomogram
 from napari_orient.engine.patches import PatchArray, cut_patches, normalised
-from napari_orient.engine.tilt_geometry import tilt_geometry
+from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.detection import DetectionModel
 from napari_orient.engine.particles import FloatArray
+from napari_orient.engine.statistics.detection import DetectionModel
 
 _SHARE = 0.7
 """Share of right poses among the simulated patches that probabilities are calibrated with."""

@@ -25,8 +25,8 @@ from napari_orient.engine.networks.view_variability import ViewVariability, wedg
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
-from napari_orient.engine.prewhitening import levelled
 from napari_orient.engine.streams import Note, Step, Stream
+from napari_orient.engine.tomogram.prewhitening import levelled
 
 _MOST = 256
 """Picks, at most, that the whitening is estimated from: its power is then known to 1 % in every shell."""

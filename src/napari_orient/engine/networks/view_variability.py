@@ -26,10 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.coordinate_groups import TwoGroups, best_two_groups, displacement_variance, leading_component
 from napari_orient.engine.networks.average_score import PosedPatches
 from napari_orient.engine.parameters import MixtureOptions
 from napari_orient.engine.rotations import FloatArray
+from napari_orient.engine.statistics.coordinate_groups import (
+    TwoGroups,
+    best_two_groups,
+    displacement_variance,
+    leading_component,
+)
 from napari_orient.engine.streams import Note
 
 _LEAST_PICKS = 24

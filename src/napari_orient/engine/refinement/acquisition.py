@@ -24,9 +24,9 @@ from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import evenly_spaced_rows
-from napari_orient.engine.prewhitening import Prewhitening
 from napari_orient.engine.refinement.transfer_choice import series_with_ctf
-from napari_orient.engine.tilt_geometry import TiltGeometry
+from napari_orient.engine.tomogram.prewhitening import Prewhitening
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry
 
 _SAMPLE = 24
 """Patches that the power is taken from, at most: a shell of 30 coefficients is then known to 8 %."""

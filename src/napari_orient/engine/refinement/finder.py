@@ -13,8 +13,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from napari_orient.engine.detection import DetectionModel
-from napari_orient.engine.gold_beads import GoldBeads
 from napari_orient.engine.matching.fit import Fit, fit_modes, fit_poses, rank_fits
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import MatchedFilterSearch
@@ -23,7 +21,6 @@ from napari_orient.engine.model.missing import MissingVoxels, reaching_beyond
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.prewhitening import Prewhitening
 from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
 from napari_orient.engine.refinement.patch_fits import PLACE_NATS, in_batches, places_of, search_and_fit, starts_of
@@ -35,10 +32,13 @@ from napari_orient.engine.refinement.posterior import (
     summarise_modes,
 )
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE
+from napari_orient.engine.statistics.detection import DetectionModel
 from napari_orient.engine.streams import Note
 from napari_orient.engine.symmetry import Symmetry
-from napari_orient.engine.tilt_geometry import TiltGeometry
-from napari_orient.engine.voxel_outliers import OutlierLimits
+from napari_orient.engine.tomogram.gold_beads import GoldBeads
+from napari_orient.engine.tomogram.prewhitening import Prewhitening
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry
+from napari_orient.engine.tomogram.voxel_outliers import OutlierLimits
 
 _SURE = 0.95
 """Probability that a pose is right, no false pick and no competing mode, below which the particle is searched again as

@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_orient.engine.detection import error_and_confidence, random_pose_covariance, random_pose_error_deg
 from napari_orient.engine.devices import device_words, single_threaded, single_threaded_steps
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicate_rows, duplicates_note, without_duplicates
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.gold_beads import find_gold_beads
 from napari_orient.engine.io.columns import (
     AXIS_ERROR,
     AZIMUTH_ERROR,
@@ -27,11 +25,9 @@ from napari_orient.engine.io.columns import (
 from napari_orient.engine.model.forward import box_side
 from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model.reference import Reference, build_reference
-from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import DuplicateOptions, RefinementOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches, nearest_voxel, raw_cubes, without_infinite
-from napari_orient.engine.prewhitening import Prewhitening, estimate_prewhitening
 from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.diagnostics import diagnostics
 from napari_orient.engine.refinement.finder import PoseFinder
@@ -54,11 +50,19 @@ from napari_orient.engine.refinement.uncertainty import (
     unknown_poses,
 )
 from napari_orient.engine.refinement.variability import Variability, estimate_variability
+from napari_orient.engine.statistics.detection import (
+    error_and_confidence,
+    random_pose_covariance,
+    random_pose_error_deg,
+)
 from napari_orient.engine.streams import Note, Step, Stream, stoppable
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
-from napari_orient.engine.tilt_geometry import tilt_geometry, tilt_series_of
-from napari_orient.engine.voxel_outliers import OutlierLimits, estimate_outlier_limits
+from napari_orient.engine.tomogram.gold_beads import find_gold_beads
+from napari_orient.engine.tomogram.outside import outside_note, put_back, rows_inside
+from napari_orient.engine.tomogram.prewhitening import Prewhitening, estimate_prewhitening
+from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry, tilt_series_of
+from napari_orient.engine.tomogram.voxel_outliers import OutlierLimits, estimate_outlier_limits
 
 _FINEST_VOXELS = 2.4
 """Finest detail used, in voxels; 2 is Nyquist's, and interpolation in the reconstruction leaves little signal there."""

@@ -14,7 +14,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from napari_orient.engine.detection import DetectionModel
 from napari_orient.engine.matching.fit import Fit, fit_at
 from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.matching.search import (
@@ -29,7 +28,6 @@ from napari_orient.engine.model.noise import finest_filled, mean_power, simulate
 from napari_orient.engine.model.reference import Reference, ReferenceParts
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.prewhitening import Prewhitening
 from napari_orient.engine.refinement.acquisition import LOWEST_COEFFICIENTS, Acquisition, mean_of_lowest, patch_power
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.overdispersion import Overdispersion, noise_level
@@ -54,9 +52,11 @@ from napari_orient.engine.refinement.uncertainty import (
     estimate_likelihood_scale,
     optimism,
 )
+from napari_orient.engine.statistics.detection import DetectionModel
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry
-from napari_orient.engine.tilt_geometry import TiltGeometry
+from napari_orient.engine.tomogram.prewhitening import Prewhitening
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry
 
 _FIRST_ROTATIONS = 1000
 """Rotations of the first search, while gain and noise are rough; a third of the asked for, where that is more."""

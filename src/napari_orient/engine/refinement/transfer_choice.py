@@ -22,7 +22,7 @@ from napari_orient.engine.model.tilt_series import TiltSeries
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import CTFOptions
 from napari_orient.engine.symmetry import Symmetry
-from napari_orient.engine.tilt_geometry import TiltGeometry
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry
 
 MOST_PATCHES = 24
 """Patches that the hypotheses are compared on, at most."""

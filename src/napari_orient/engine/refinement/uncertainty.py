@@ -44,7 +44,7 @@ from napari_orient.engine.patches import raw_cubes
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.representations import matrix_to_rotvec
 from napari_orient.engine.streams import Note
-from napari_orient.engine.voxel_outliers import OutlierLimits
+from napari_orient.engine.tomogram.voxel_outliers import OutlierLimits
 
 TYPICAL_LIKELIHOOD_SCALE = 1.3
 """Likelihood scale of ribosomes and proteasomes in PolNet's tomograms, 1.2 to 1.5; the prior mean of an estimate."""

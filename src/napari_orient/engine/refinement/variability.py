@@ -39,13 +39,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_orient.engine.coordinate_groups import TwoGroups, displacement_variance, leading_component, two_groups
 from napari_orient.engine.model.gridding import Coefficients, ComponentGrid
 from napari_orient.engine.particles import evenly_spaced_rows
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.residuals import concatenated, residuals
 from napari_orient.engine.rotations import random_rotations
+from napari_orient.engine.statistics.coordinate_groups import (
+    TwoGroups,
+    displacement_variance,
+    leading_component,
+    two_groups,
+)
 from napari_orient.engine.streams import Note, Work
 
 LEAST_PARTICLES = 16

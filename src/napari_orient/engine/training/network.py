@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from napari_orient.engine.devices import device_batch_size
-from napari_orient.engine.error_calibration import fit_by_spread
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import NETWORK, ModelFile, read_tensors, write_tensors
 from napari_orient.engine.networks.mlp import HALF_TURN_MATRICES, MLP, shift_cubes
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.parameters import TrainingOptions
+from napari_orient.engine.statistics.error_calibration import fit_by_spread
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 from napari_orient.engine.training.examples import Examples, ExampleSet

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_orient.engine.error_calibration import ErrorCalibration, fit_by_spread
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.networks.mixture import PoseMixture, Poses6D
 from napari_orient.engine.networks.network import Network
@@ -25,6 +24,7 @@ from napari_orient.engine.parameters import MixtureOptions, SimulatedTrainingOpt
 from napari_orient.engine.particles import Labelled
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.simulation.patches import Condition, PatchSimulator, centred, random_condition
+from napari_orient.engine.statistics.error_calibration import ErrorCalibration, fit_by_spread
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.templates import Template, bead_models, load_template
 from napari_orient.engine.training.network import Epoch, TrainingState, cycle_rate, kept, kept_moments, load_moments

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.averaging import Average, average
-from napari_orient.engine.error_calibration import fit_beyond_noise
 from napari_orient.engine.model.map_centre import symmetry_centre
 from napari_orient.engine.parameters import RefinementOptions, SearchOptions, TemplateOptions, TemplateTrainingOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, split_like
 from napari_orient.engine.refinement.refine import refine
 from napari_orient.engine.rotations import mean_rotation
+from napari_orient.engine.statistics.error_calibration import fit_beyond_noise
 from napari_orient.engine.streams import Step, Stream, quiet
 from napari_orient.engine.symmetry import AUTO, Symmetry, axis_angle_deg, nearest_copy, symmetric_angle_deg, symmetry
 from napari_orient.engine.templates import Template

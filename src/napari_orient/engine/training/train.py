@@ -19,7 +19,6 @@ from napari_orient.engine.networks.mlp import MLP
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.options import Options
 from napari_orient.engine.outputs import check_writable
-from napari_orient.engine.outside import inside_only
 from napari_orient.engine.parameters import (
     AveragingOptions,
     MixtureOptions,
@@ -35,6 +34,7 @@ from napari_orient.engine.particles import Labelled
 from napari_orient.engine.streams import Note, Step, Stream, map_steps
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
+from napari_orient.engine.tomogram.outside import inside_only
 from napari_orient.engine.training.examples import examples_of
 from napari_orient.engine.training.network import Epoch, TrainingRun, TrainingState
 from napari_orient.engine.training.ranks import ALONE, Ranks

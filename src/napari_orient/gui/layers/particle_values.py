@@ -265,7 +265,7 @@ def _taught(model: str) -> tuple[str, frozenset[str]]:
     if model in shipped_models():
         name, classes = shipped_symmetry(model)
         return symmetry(name).name, frozenset(classes)
-    from napari_orient.engine.prediction import load_model
+    from napari_orient.engine.prediction.predict import load_model
 
     try:
         found = load_model(model)

@@ -26,7 +26,7 @@ from napari_orient.engine.inspection.corrections import (
 )
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, concatenate
-from napari_orient.engine.prediction import Model, load_model, prepare
+from napari_orient.engine.prediction.predict import Model, load_model, prepare
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.gui.colours import AXIS_SHADES

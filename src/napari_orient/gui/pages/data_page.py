@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QTableWi
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.volumes.formats import VOLUME_SUFFIXES
-from napari_orient.engine.outside import rows_inside
+from napari_orient.engine.tomogram.outside import rows_inside
 from napari_orient.gui.event_loop import Deferred, listen
 from napari_orient.gui.layers import layer_data
 from napari_orient.gui.layers.layer_data import PICKS, PREDICTED, TRUTH

@@ -61,7 +61,7 @@ def _lacks_voxel_size(name: str) -> bool:
 
 @lru_cache(maxsize=8)
 def _cached_reference(name: str, written: float, voxel_size: float | None) -> Template:
-    from napari_orient.engine.prediction import load_model
+    from napari_orient.engine.prediction.predict import load_model
 
     template = load_model(name) if name in shipped_models() else load_template(name, voxel_size=voxel_size)
     if not isinstance(template, Template):
@@ -87,7 +87,7 @@ def read_reference(name: str, *, voxel_size: float | None = None) -> Template:
 
 def is_template(name: str) -> bool:
     """Whether there is a model of this name and it is a template."""
-    from napari_orient.engine.prediction import load_model
+    from napari_orient.engine.prediction.predict import load_model
 
     try:
         return bool(name) and isinstance(load_model(name), Template)

@@ -14,14 +14,21 @@ from napari.layers import Points
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QFileDialog
 
-from napari_orient.engine.adaptation import predict_project
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import Report, evaluate
 from napari_orient.engine.io.columns import pose_summary
 from napari_orient.engine.model_files import shipped_models
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram
-from napari_orient.engine.prediction import Model, PoseEstimator, PredictionTask, load_model, predict, provenance
+from napari_orient.engine.prediction.adaptation import predict_project
+from napari_orient.engine.prediction.predict import (
+    Model,
+    PoseEstimator,
+    PredictionTask,
+    load_model,
+    predict,
+    provenance,
+)
 from napari_orient.engine.projects.each_tomogram import ProjectResult, for_each_tomogram
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui.event_loop import listen

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from qtpy.QtWidgets import QCheckBox
 
-from napari_orient.engine.detection import random_pose_angles
 from napari_orient.engine.devices import device_words
 from napari_orient.engine.errors import InputError, OutputError
 from napari_orient.engine.options import Options
@@ -30,7 +29,8 @@ from napari_orient.engine.parameters import (
     TrainingOptions,
 )
 from napari_orient.engine.particles import labelled_of_kind
-from napari_orient.engine.prediction import Model
+from napari_orient.engine.prediction.predict import Model
+from napari_orient.engine.statistics.detection import random_pose_angles
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.training.network import Epoch, TrainingState

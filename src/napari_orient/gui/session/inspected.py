@@ -537,7 +537,7 @@ def _keyed(key: object, work: Generator[None, None, FloatArray]) -> Generator[No
 @lru_cache(maxsize=16)
 def _diameter_of(name: str) -> float:
     """Twice the radius of a template or bead model of this name; `USUAL_DIAMETER` where there is none."""
-    from napari_orient.engine.prediction import load_model
+    from napari_orient.engine.prediction.predict import load_model
 
     try:
         found = load_template(name) if name in bead_models() else load_model(name) if name else None

@@ -18,7 +18,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram
-from napari_orient.engine.prediction import Model, PoseEstimator, load_model, prepare
+from napari_orient.engine.prediction.predict import Model, PoseEstimator, load_model, prepare
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.gui.jobs import Job
 from napari_orient.gui.layers import layer_data

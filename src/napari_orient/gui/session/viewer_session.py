@@ -34,7 +34,7 @@ from napari_orient.gui.session.state_in_file import restore_state
 from napari_orient.gui.session.tomogram_switch import ListedTomogram, TomogramSwitch
 
 if TYPE_CHECKING:
-    from napari_orient.engine.prediction import PoseEstimator
+    from napari_orient.engine.prediction.predict import PoseEstimator
     from napari_orient.gui.docks.viewer_dock import ViewerDock
     from napari_orient.gui.session.failure_view import FailureView
     from napari_orient.gui.session.inspected import InspectedParticles

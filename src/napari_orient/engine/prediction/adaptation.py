@@ -33,7 +33,7 @@ from napari_orient.engine.model.reference import resampled
 from napari_orient.engine.outputs import check_writable
 from napari_orient.engine.parameters import AveragingOptions, PredictionOptions, RefinementOptions
 from napari_orient.engine.particles import HALF_SET, FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
-from napari_orient.engine.prediction import Model, PredictionTask
+from napari_orient.engine.prediction.predict import Model, PredictionTask
 from napari_orient.engine.projects.each_tomogram import PARTS, ProjectResult, ProjectRun
 from napari_orient.engine.projects.task import Outcome
 from napari_orient.engine.refinement.refine import RefinementTask, duplicate_distance, refine

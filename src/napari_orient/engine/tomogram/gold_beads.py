@@ -28,7 +28,7 @@ from napari_orient.engine.io.volumes.on_demand import ChangedDensity
 from napari_orient.engine.particles import Density, FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import raw_cubes
 from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
-from napari_orient.engine.voxel_outliers import OutlierLimits, estimate_outlier_limits
+from napari_orient.engine.tomogram.voxel_outliers import OutlierLimits, estimate_outlier_limits
 
 Volume = NDArray[np.float32]
 

@@ -10,11 +10,6 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from napari_orient.engine.detection import (
-    error_and_confidence,
-    random_pose_confidence,
-    random_pose_error_deg,
-)
 from napari_orient.engine.devices import (
     device_batch_size,
     device_words,
@@ -25,18 +20,16 @@ from napari_orient.engine.devices import (
 )
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.gold_beads import GoldBeads, find_gold_beads
 from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT, POSE_UNKNOWN, VARIABILITY
 from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile, shipped_models, shipped_templates
 from napari_orient.engine.networks.mlp import MLP, HalfTurnAverage
 from napari_orient.engine.networks.network import Network
 from napari_orient.engine.networks.tomogram_input import TomogramInput, estimate_input
-from napari_orient.engine.other_molecule import compare_with_shipped, map_agreement
-from napari_orient.engine.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.parameters import PredictionOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, check_inside, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.prediction.other_molecule import compare_with_shipped, map_agreement
 from napari_orient.engine.refinement.acquisition import Acquisition
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.list_prior import (
@@ -52,12 +45,19 @@ from napari_orient.engine.refinement.refine import (
     refine_all,
     refine_with,
 )
-from napari_orient.engine.resident import ResidentTomogram, fits_on
 from napari_orient.engine.rotations import within_from_rms
+from napari_orient.engine.statistics.detection import (
+    error_and_confidence,
+    random_pose_confidence,
+    random_pose_error_deg,
+)
 from napari_orient.engine.streams import Note, Step, Stream, run, stoppable
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
-from napari_orient.engine.tilt_geometry import tilt_series_of
+from napari_orient.engine.tomogram.gold_beads import GoldBeads, find_gold_beads
+from napari_orient.engine.tomogram.outside import outside_note, put_back, rows_inside
+from napari_orient.engine.tomogram.resident import ResidentTomogram, fits_on
+from napari_orient.engine.tomogram.tilt_geometry import tilt_series_of
 
 Model = Template | Network
 """What predicts; both kinds have a ``name``, a ``card``, a symmetry ``group`` and ``classes``, and ``save`` a file."""
