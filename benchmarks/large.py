@@ -1,8 +1,9 @@
 """Memory of large data, each case in a process of its own: a tomogram of 4 GB, the same in OME-Zarr, a million picks.
 
-    python benchmarks/large.py [--gigabytes 4] [--picks 1000000] [--cases mrc zarr template picks list]
+    python benchmarks/large.py [--gigabytes 4] [--picks 1000000] [--cases mrc zarr template picks list csv star]
 
-The case ``list`` is that of the picks with one batch's answer for all: what a list costs beside the network.
+The case ``list`` is that of the picks with one batch's answer for all: what a list costs beside the network. ``csv``
+and ``star`` read a list of as many poses.
 
 The tomogram is a sparse file of zeros in the benchmark's temporary folder, with noise written where the picks are; in
 OME-Zarr absent chunks are zeros. Printed: MB of the whole process (maximum resident set) once libraries are loaded and
@@ -16,6 +17,7 @@ import argparse
 import multiprocessing
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
@@ -25,7 +27,9 @@ VOXEL_SIZE = 10.0
 PLANES = 256
 CHUNK = 128
 """Voxels along a chunk of the OME-Zarr."""
-CASES = ("mrc", "zarr", "template", "picks", "list")
+LISTS = ("csv", "star")
+CASES = ("mrc", "zarr", "template", "picks", "list", *LISTS)
+NAME = "tomogram_of_20_chars"
 
 
 class Peak:
@@ -146,6 +150,47 @@ def measured(case: str, path: Path, positions: np.ndarray, picks: Path) -> None:
     )
 
 
+def write_poses(path: Path, count: int) -> None:
+    """A list of random poses with confidences and expected errors."""
+    from napari_orient.engine.io import write_particles
+    from napari_orient.engine.particles import Extent, Particles
+    from napari_orient.engine.rotations import random_rotations
+
+    rng = np.random.default_rng(0)
+    poses = Particles(
+        positions=rng.uniform(0, 10_000, (count, 3)),
+        rotations=random_rotations(count, rng),
+        confidence=rng.uniform(0, 1, count),
+        expected_error_deg=rng.uniform(0, 20, count),
+        tomogram=NAME,
+        extents={NAME: Extent((1000, 1000, 1000), VOXEL_SIZE)},
+    )
+    write_particles(path, poses)
+
+
+def read_poses(path: Path) -> None:
+    import scipy.spatial.transform  # noqa: F401
+    import starfile  # noqa: F401
+
+    from napari_orient.engine.io import read_particles
+
+    held, began = anonymous(), time.process_time()
+    with Peak() as peak:
+        found = read_particles(path)
+    print(
+        f"{path.suffix[1:]}: {len(found):,} poses read; {peak.most - held:+.0f} MB at the peak, "
+        f"{anonymous() - held:+.0f} MB afterwards; {time.process_time() - began:.0f} s of processor",
+        flush=True,
+    )
+
+
+def apart(task: Callable[..., None], *given: object) -> None:
+    """Do something in a fresh process: what this one took does not count."""
+    process = multiprocessing.get_context("spawn").Process(target=task, args=given)
+    process.start()
+    process.join()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gigabytes", type=float, default=4.0)
@@ -159,6 +204,10 @@ def main() -> None:
         small = folder / "small.mrc"
         paths = {"mrc": folder / "large.mrc", "zarr": folder / "large.zarr", "picks": small, "list": small}
         for case in given.cases:
+            if case in LISTS:
+                apart(write_poses, folder / f"poses.{case}", given.picks)
+                apart(read_poses, folder / f"poses.{case}")
+                continue
             path = paths["mrc" if case == "template" else case]
             if case in ("mrc", "template") and not path.exists():
                 write_mrc(path, side, positions)
@@ -170,12 +219,7 @@ def main() -> None:
                 lines = "\n".join(f"{x:.1f},{y:.1f},{z:.1f}" for x, y, z in many)
                 list_path.write_text(f"x,y,z\n{lines}\n", encoding="ascii")
                 del many, lines
-            # A fresh process: what this one took to write does not count.
-            task = multiprocessing.get_context("spawn").Process(
-                target=measured, args=(case, path, positions, list_path)
-            )
-            task.start()
-            task.join()
+            apart(measured, case, path, positions, list_path)
 
 
 if __name__ == "__main__":

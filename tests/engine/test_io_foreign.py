@@ -92,7 +92,7 @@ def test_tables_of_one_name_are_joined_where_their_columns_are_the_same(tmp_path
 
 
 def test_names_of_columns_with_blanks_become_legal_tags_and_come_back(tmp_path):
-    text = "x,y,z,peak height,peak width,\n100,200,300,0.5,7,0\n"
+    text = "x,y,z,peak height,peak width,\n100,200,300,0.5,7,left\n"
     picks = read_particles(write(tmp_path / "a.csv", text), tomogram="TS_01", extents=EXTENTS)
     write_particles(tmp_path / "a.star", picks)
     columns = starfile.read(tmp_path / "a.star", always_dict=True)["particles"].columns
@@ -101,7 +101,7 @@ def test_names_of_columns_with_blanks_become_legal_tags_and_come_back(tmp_path):
     assert {name: again.extra[name].tolist() for name in again.extra} == {
         "peak height": ["0.5"],
         "peak width": ["7"],
-        "": ["0"],
+        "column6": ["left"],
     }
     write_particles(tmp_path / "b.star", again)
     assert (tmp_path / "a.star").read_bytes() == (tmp_path / "b.star").read_bytes()

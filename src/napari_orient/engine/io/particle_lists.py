@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from napari_orient.engine.environment import printable
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.column_text import BLOCK_ROWS
 from napari_orient.engine.io.dialects import Dialect, ListFile, reading_dialect, writing_dialect
 from napari_orient.engine.io.dialects.relion_coordinates import states_pixel_size
 from napari_orient.engine.io.dialects.text_tables import TABLE_SUFFIXES
@@ -21,7 +23,7 @@ from napari_orient.engine.io.tomograms import (
     read_tomograms,
     table_extents,
 )
-from napari_orient.engine.particles import Extent, Particles, Tomogram
+from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
 from napari_orient.engine.rotations import matrix_to_zyz
 
 
@@ -232,31 +234,70 @@ def questions_on_units(particles: Particles, path: Path | str) -> tuple[str, ...
     """
     if len(particles) >= _LEAST_IN_PLANE and not particles.positions[:, 2].any():
         return ("All z are 0: are these particles of micrographs, in two dimensions?",)
-    names = np.asarray(particles.tomogram)
     found = find_extents(particles.tomogram_names, [particles.extents])
-    rows = np.isin(names, list(found))
-    if not rows.any():
+    spans = [span for rows in _blocks(len(particles)) if (span := _Span.of(particles, rows, found)) is not None]
+    if not spans or not all(span.inside for span in spans):
         return ()
-    extents = [found[str(name)] for name in names[rows]]
-    edges = np.array([extent.voxel_size for extent in extents])[:, None]
-    sizes, positions = np.array([extent.size for extent in extents]), particles.positions[rows]
-    if (positions / edges < -0.5).any() or (positions / edges > sizes - 0.5).any():
-        return ()
-    if (positions <= sizes).all() and edges.min() >= _LEAST_VOXEL_SIZE:
-        shown = " × ".join(f"{side:.0f}" for side in positions.max(axis=0))
+    count, voxel_size = sum(span.count for span in spans), min(span.voxel_size for span in spans)
+    if all(span.within_counts for span in spans) and voxel_size >= _LEAST_VOXEL_SIZE:
+        shown = " × ".join(f"{side:.0f}" for side in np.max([span.farthest for span in spans], axis=0))
         return (
-            f"{_all(len(extents))} within {shown} Å of the first voxel, as they would if they counted in "
-            f"voxels of {edges.min():g} Å and were read as Å. If they do, {_in_voxels(path)}.",
+            f"{_all(count)} within {shown} Å of the first voxel, as they would if they counted in "
+            f"voxels of {voxel_size:g} Å and were read as Å. If they do, {_in_voxels(path)}.",
         )
-    share = (positions / edges / sizes).max(axis=0)
+    share = np.max([span.share for span in spans], axis=0)
     factor = 1 / max(*share, _LEAST_SHARE)
-    if max(share[:2]) <= 0.5 and float(share[0] * share[1]) ** len(extents) <= _CHANCE:
+    if max(share[:2]) <= 0.5 and float(share[0] * share[1]) ** count <= _CHANCE:
         return (
-            f"{_all(len(extents))} in the first {share[0]:.0%} × {share[1]:.0%} of their tomogram along x "
+            f"{_all(count)} in the first {share[0]:.0%} × {share[1]:.0%} of their tomogram along x "
             f"and y: is the pixel size right? Another binning would be a factor of up to {factor:.3g} "
             "(--pixel-size).",
         )
     return ()
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Where some particles lie in tomograms of known extent.
+
+    Parameters
+    ----------
+    inside : whether all lie inside.
+    within_counts : whether all positions in Å are below the counts of voxels.
+    voxel_size : the smallest, Å.
+    farthest, share : (3,) the largest x, y and z in Å, and of the tomogram's sides.
+    """
+
+    count: int
+    inside: bool
+    within_counts: bool
+    voxel_size: float
+    farthest: FloatArray
+    share: FloatArray
+
+    @classmethod
+    def of(cls, particles: Particles, rows: slice, extents: Mapping[str, Extent]) -> _Span | None:
+        """That of some rows; None where no tomogram's extent is known."""
+        names = np.asarray(particles.tomogram[rows])
+        known = np.isin(names, list(extents))
+        if not known.any():
+            return None
+        own, positions = [extents[str(name)] for name in names[known]], particles.positions[rows][known]
+        sizes, edges = np.array([one.size for one in own]), np.array([one.voxel_size for one in own])[:, None]
+        voxels = positions / edges
+        return cls(
+            count=len(own),
+            inside=bool(((voxels >= -0.5) & (voxels <= sizes - 0.5)).all()),
+            within_counts=bool((positions <= sizes).all()),
+            voxel_size=float(edges.min()),
+            farthest=positions.max(axis=0),
+            share=(voxels / sizes).max(axis=0),
+        )
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    """Slices of so many rows, a few thousand each."""
+    return (slice(start, start + BLOCK_ROWS) for start in range(0, count, BLOCK_ROWS))
 
 
 def _in_voxels(path: Path | str) -> str:
