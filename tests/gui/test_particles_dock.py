@@ -329,6 +329,16 @@ def test_a_click_on_a_slice_shows_its_plane_large_and_another_all_three(seen, qt
     assert pictures.places() == small
 
 
+def test_in_a_low_dock_titles_have_the_room_of_their_line_and_are_not_cut(seen, qtbot):
+    dock, layer = seen
+    layer.selected_data = {0}
+    qtbot.waitUntil(lambda: bool(titles(dock)), timeout=10_000)
+    pictures = dock.patch.pictures
+    pictures.setFixedSize(190, 150)
+    assert len({square.top() for *_, square in pictures.places()}) == 2
+    assert [text for text, _ in pictures.heads()] == ["patch", "predicted", "true", "difference"]
+
+
 def test_without_truth_the_patch_less_the_prediction_is_shown(seen, qtbot):
     dock, layer = seen
     viewer = dock.session.viewer

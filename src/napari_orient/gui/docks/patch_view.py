@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -294,6 +295,19 @@ class SliceGrid(QWidget):
                 found.append((column, plane, QRectF(left, top, side, side)))
         return found
 
+    def heads(self) -> list[tuple[str, QRectF]]:
+        """Title and place in pixels of the squares that have one: as wide as squares beside leave, else shortened."""
+        places, metrics, found = self.places(), self.fontMetrics(), []
+        beside = Counter(square.top() for *_, square in places)
+        for column, plane, square in places:
+            if self.shown_plane is None and plane:
+                continue
+            text, room = self.columns[column][0], (self.width() - _LABEL) / beside[square.top()]
+            if metrics.horizontalAdvance(text) > room:
+                text = metrics.elidedText(_SHORT.get(text, text), Qt.TextElideMode.ElideRight, int(room))
+            found.append((text, QRectF(square.center().x() - room / 2, square.top() - _HEAD, room, _HEAD)))
+        return found
+
     def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
         """Enlarge the plane of the slice under the mouse, or show all again, or the next where all have no room."""
         if event is None:
@@ -314,21 +328,12 @@ class SliceGrid(QWidget):
         ink = QColor(self.palette().color(self.foregroundRole()))
         ink.setAlpha(210)
         painter.setPen(ink)
-        one = self.shown_plane is not None
-        wide = (self.width() - _LABEL) / len(self.columns)
         for column, plane, square in self.places():
-            title, pictures = self.columns[column]
-            painter.drawImage(square, pictures[plane])
-            if one or plane == 0:
-                text = title
-                room = max(wide, square.width())
-                if painter.fontMetrics().horizontalAdvance(text) > room:
-                    text = _SHORT.get(title, title)
-                text = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, int(room))
-                above = QRectF(square.center().x() - room / 2, square.top() - _HEAD, room, _HEAD)
-                painter.drawText(above, _CENTRE, text)
+            painter.drawImage(square, self.columns[column][1][plane])
             if column == 0:
                 painter.drawText(QRectF(0, square.top(), _LABEL, square.height()), _CENTRE, SLICES[plane])
+        for text, above in self.heads():
+            painter.drawText(above, _CENTRE, text)
         painter.end()
 
 
