@@ -9,8 +9,10 @@ import pytest
 from engine.phantom import VOXEL_SIZE, molecule
 from engine.phantom import tomogram as phantom
 from napari_orient.cli import main
+from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_particles, write_particles, write_tomogram
-from napari_orient.engine.reports.figures import largest_gap_deg, uniform_views_p
+from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.reports.figures import largest_gap_deg, overview, uniform_views_p
 from napari_orient.engine.reports.page import HtmlPage, read_record
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.rotations import random_rotations
@@ -233,3 +235,14 @@ def test_uneven_views_and_gaps_between_them_are_found():
     flat = even[np.abs(even[:, 2, 2]) < 0.5]
     assert uniform_views_p(flat) < 1e-6
     assert 50 < largest_gap_deg(flat) < 70
+
+
+def test_a_pair_at_the_edge_of_the_slab_is_drawn_whole_or_not_at_all():
+    place = np.array([[200.0, 200, 245], [200, 300, 255], [200, 400, 100]])
+    rotations = np.stack([np.eye(3)] * 3)
+    truth = Particles(positions=place, rotations=rotations)
+    predicted = Particles(positions=place + [0, 0, 10], rotations=rotations)
+    tomogram = Tomogram(np.zeros((20, 50, 50), np.float32), 10.0, "thin")
+    figure = overview(tomogram, evaluate(predicted, truth), title="")
+    true, found = (item for item in figure.axes[0].collections if isinstance(item, Quiver))
+    assert true.N == found.N == 2

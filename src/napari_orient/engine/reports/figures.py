@@ -227,13 +227,17 @@ def overview(tomogram: Tomogram, report: Report, *, title: str) -> Figure:
 
 
 def _draw_slab(axes: Axes, tomogram: Tomogram, report: Report) -> None:
-    """Draw the mean over a slab in the middle, and the projection along the beam of every particle's z axis in it."""
+    """Draw the mean over a slab in the middle, and the projections along the beam of the z axes of all true poses in it.
+
+    A predicted pose is drawn with its true one, wherever its own position lies.
+    """
     extent = tomogram.extent
     middle = extent.size[2] / 2 * extent.voxel_size
     axes.imshow(_slab(tomogram), cmap="gray", origin="lower", extent=_frame(tomogram))
     drawn = ((report.truth, LIGHT_GREEN, "true", 0.009), (report.predicted, LIGHT_RED, "predicted", 0.0045))
+    rows = np.abs(report.truth.positions[:, 2] - middle) <= _SLAB / 2
     for particles, colour, label, width in drawn:
-        near = particles.take(np.abs(particles.positions[:, 2] - middle) <= _SLAB / 2)
+        near = particles.take(rows)
         axis = near.required_rotations()[:, :, 2] * _ARROW
         axes.quiver(
             *(near.positions[:, 0], near.positions[:, 1], axis[:, 0], axis[:, 1]),
