@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.quiver import Quiver
 
 from engine.phantom import VOXEL_SIZE, molecule
 from engine.phantom import tomogram as phantom
@@ -241,7 +242,7 @@ def test_a_pair_at_the_edge_of_the_slab_is_drawn_whole_or_not_at_all():
     place = np.array([[200.0, 200, 245], [200, 300, 255], [200, 400, 100]])
     rotations = np.stack([np.eye(3)] * 3)
     truth = Particles(positions=place, rotations=rotations)
-    predicted = Particles(positions=place + [0, 0, 10], rotations=rotations)
+    predicted = Particles(positions=place + np.array([0, 0, 10]), rotations=rotations)
     tomogram = Tomogram(np.zeros((20, 50, 50), np.float32), 10.0, "thin")
     figure = overview(tomogram, evaluate(predicted, truth), title="")
     true, found = (item for item in figure.axes[0].collections if isinstance(item, Quiver))

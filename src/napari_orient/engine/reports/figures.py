@@ -227,7 +227,7 @@ def overview(tomogram: Tomogram, report: Report, *, title: str) -> Figure:
 
 
 def _draw_slab(axes: Axes, tomogram: Tomogram, report: Report) -> None:
-    """Draw the mean over a slab in the middle, and the projections along the beam of the z axes of all true poses in it.
+    """Draw the mean over a slab in the middle, and projections along the beam of the z axes of the true poses in it.
 
     A predicted pose is drawn with its true one, wherever its own position lies.
     """
