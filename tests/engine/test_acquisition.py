@@ -75,6 +75,7 @@ def test_smoothed_tomograms_have_the_poses_of_those_before_and_share_a_model_amo
     assert first.prewhitening is None
     blank = picks.replace(rotations=None)
     finder = run(prepare_finder(volume, blank, TEMPLATE, OPTIONS))
+    assert finder.particles_dark == first.particles_dark
     found = run(refine_all(finder, volume, blank, TEMPLATE)).particles
     error = angle_deg(found.required_rotations(), picks.required_rotations())[:-1]
     # 1.2 where nothing is smoothed; 5 where what leaks from coarse to fine detail is taken for signal.

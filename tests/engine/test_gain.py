@@ -3,16 +3,12 @@
 import numpy as np
 import torch
 from phantom import VOXEL_SIZE, molecule
-from scipy.ndimage import gaussian_filter
 
 from napari_orient.engine.matching.fit import fit_at
 from napari_orient.engine.model.forward import ForwardModel, build_forward_model
-from napari_orient.engine.model.gain import calibrate, initial_forward_model
-from napari_orient.engine.model.noise import finest_filled, mean_power, window
+from napari_orient.engine.model.gain import calibrate
 from napari_orient.engine.model.reference import Reference, build_reference
 from napari_orient.engine.model.wedge import Wedge
-from napari_orient.engine.patches import normalised
-from napari_orient.engine.rotations import random_rotations
 
 SIDE, RADIUS = 28, 80.0
 
@@ -39,16 +35,3 @@ def test_particles_that_fit_only_upside_down_leave_the_model_as_it_was() -> None
     before, after = calibrated(-3.0)
     torch.testing.assert_close(after.whitened_gain, before.whitened_gain)
     torch.testing.assert_close(after.whitening, before.whitening)
-
-
-def test_dark_particles_are_dark_however_smooth_the_tomogram_is() -> None:
-    shape, box = molecule(radius=110.0), 34
-    reference = build_reference(shape.density(box).astype(np.float32), VOXEL_SIZE, resolution=24.0)
-    rotations = random_rotations(16, np.random.default_rng(0))
-    soft = window(box, VOXEL_SIZE, reference.radius)
-    for blur in (1, 2, 3):
-        cubes = [gaussian_filter(-shape.turned(rotation).density(46), blur) for rotation in rotations]
-        middle = torch.from_numpy(np.stack([normalised(cube)[6:-6, 6:-6, 6:-6] for cube in cubes]))
-        filled = finest_filled(mean_power(middle, soft), soft, VOXEL_SIZE)
-        model = initial_forward_model(middle, reference, Wedge(), voxel_size=VOXEL_SIZE, resolution=max(filled, 24.0))
-        assert float(model.whitening.real[:32].sum()) < 0

@@ -126,12 +126,12 @@ def test_patches_hold_no_value_that_is_no_number_and_lose_their_ramp() -> None:
 def test_a_smoothed_spectrum_is_filled_only_so_far() -> None:
     noise = torch.randn(16, 32, 32, 32, generator=torch.Generator().manual_seed(0))
     soft = window(32, 10.0, 100.0)
-    assert finest_filled(mean_power(noise, soft), soft, 10.0) == 0.0
+    assert finest_filled(mean_power(noise, soft), soft, 10.0, shells=16) == 0.0
     step = torch.fft.fftfreq(32)
     low_pass = torch.exp(-2 * (np.pi * 2.0) ** 2 * (step[:, None, None] ** 2 + step[:, None] ** 2 + step**2))
     low_pass *= 1 + 30 * torch.exp(-((step[:, None, None] ** 2 + step[:, None] ** 2 + step**2) / 0.08**2))
     smooth = torch.fft.ifftn(torch.fft.fftn(noise, dim=(1, 2, 3)) * low_pass, dim=(1, 2, 3)).real
-    assert 30 < finest_filled(mean_power(smooth, soft), soft, 10.0) < 90
+    assert 30 < finest_filled(mean_power(smooth, soft), soft, 10.0, shells=16) < 90
 
 
 def test_a_pose_is_too_far_where_neither_origin_nor_centre_of_mass_is_near_the_pick() -> None:

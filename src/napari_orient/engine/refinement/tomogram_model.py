@@ -24,7 +24,7 @@ from napari_orient.engine.matching.search import (
 )
 from napari_orient.engine.model.forward import ForwardModel, box_side, cropped
 from napari_orient.engine.model.gain import align_tilts, calibrate, initial_forward_model
-from napari_orient.engine.model.noise import finest_filled, mean_power, simulate_noise_patches, window
+from napari_orient.engine.model.noise import simulate_noise_patches
 from napari_orient.engine.model.reference import Reference, ReferenceParts
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import RefinementOptions
@@ -53,7 +53,7 @@ from napari_orient.engine.refinement.uncertainty import (
     optimism,
 )
 from napari_orient.engine.statistics.detection import DetectionModel
-from napari_orient.engine.streams import Note, Step, Stream, Work, stoppable
+from napari_orient.engine.streams import Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.tomogram.prewhitening import Prewhitening
 from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry
@@ -250,20 +250,12 @@ def _first_model(sample: ParticleSample) -> Stream[Step, tuple[Transfer, Forward
     yield step
     box = min(box_side(reference.radius, voxel_size), patches.shape[-1])
     middle = cropped(patches, box)
-    resolution = max(options.resolution or 0.0, reference.resolution)
-    if options.resolution is None:
-        soft = window(box, voxel_size, reference.radius)
-        filled = finest_filled(mean_power(middle, soft), soft, voxel_size)
-        if filled > resolution:
-            resolution = filled
-            text = f"The tomogram is smooth: nothing finer than {filled:.0f} Å is left of its noise, nor used."
-            yield replace(_step(0, "Estimating the noise"), notes=(Note(text),))
     initial = partial(
         initial_forward_model,
         reference=reference,
         wedge=sample.geometry.wedge,
         voxel_size=voxel_size,
-        resolution=resolution,
+        resolution=max(options.resolution or 0.0, reference.resolution),
     )
     transfer = yield from stoppable(_transfer(sample, middle=middle, initial=initial), step)
     model = initial(middle, transfer=transfer)

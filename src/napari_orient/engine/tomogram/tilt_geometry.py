@@ -35,9 +35,6 @@ _SMOOTH_PATCH = 80
 """Voxels along the patches of a smooth tomogram, at most: its power falls so steeply that the window of smaller ones
 spreads the lowest frequencies over all others. After a Gaussian of 2 voxels patches of 40 show ±34°, of 80 -58° to 60°,
 where ±60° is true."""
-_MOST_LEAKAGE = 1.0
-"""Power that the window spreads into a shell over the power there, from which the tomogram is smooth, and the shell
-shows no wedge. Tomograms as reconstructed reach 0.25, after total variation, mild or strong, 0.6 and 1.9."""
 _SHELLS = 20
 """Shells of frequency that large patches are compared in, as many as the usual ones have."""
 _UNEVEN_DEG = 4.0
@@ -114,7 +111,7 @@ def _power(patches: Tensor, voxel_size: float) -> tuple[Tensor | None, float]:
     side = patches.shape[-1]
     view = window(side, voxel_size, side * voxel_size / 2)
     power = mean_power(patches, view)
-    finest = finest_filled(power, view, voxel_size, most_leakage=_MOST_LEAKAGE, shells=_SHELLS)
+    finest = finest_filled(power, view, voxel_size, shells=_SHELLS)
     return power, max(finest, side * voxel_size / _SHELLS if side > 2 * _SHELLS else 0.0)
 
 
