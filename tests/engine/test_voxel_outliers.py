@@ -26,7 +26,7 @@ def limits():
 
 
 def test_what_lies_high_on_a_ramp_is_no_outlier(limits):
-    assert [limits.share(cube_at(place, seed=1)) for place in range(8)] == [0.0] * 8
+    assert [limits.mask(cube_at(place, seed=1)) for place in range(8)] == [None] * 8
 
 
 @pytest.mark.parametrize("place", [0, 3, 7])

@@ -181,7 +181,7 @@ class StructureRefinement:
         half[averaged] = refined.average.half_sets
         picked = concatenate([part for _, part in self.picks]).positions[own]
         filled, _ = self._by_tomogram(particles.replace(positions=picked))
-        # What lies on gold is said of a pick by the matching itself.
+        # The matching subtracts beads itself.
         labelled = [(as_measured(tomogram), part) for tomogram, part in filled]
         pause = replace(step, maps=(), particles=None)
         return (yield from stoppable(match_half_maps(labelled, refined.average, half, self.options), pause))

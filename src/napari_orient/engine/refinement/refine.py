@@ -44,7 +44,6 @@ from napari_orient.engine.refinement.patch_fits import patches_held
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.tomogram_model import ParticleSample, estimate_tomogram_model
 from napari_orient.engine.refinement.uncertainty import (
-    occluded_share,
     particle_side,
     truncated_share,
     unknown_poses,
@@ -483,9 +482,7 @@ def _result(
         poses = variability.widened(poses, likelihood_scale=finder.calibration.likelihood_scale)
     found = particles.positions + poses.shifts.numpy()
     truncated = truncated_share(found, tomogram.extent, finder.reference.radius)
-    occluded = occluded_share(finder.outliers, finder.reference, tomogram, found)
-    max_shift = finder.options.search.max_shift
-    unknown = unknown_poses(poses, finder.reference, max_shift=max_shift, truncated=truncated, occluded=occluded)
+    unknown = unknown_poses(poses, finder.reference, max_shift=finder.options.search.max_shift, truncated=truncated)
     p_false = torch.where(torch.from_numpy(unknown.rows), 1.0, finder.p_false(poses, log_odds=log_odds))
     chance = random_rotvecs(finder.options.prior, finder.group)
     poses = poses.with_false_picks(p_false, random_pose_covariance(finder.group, chance))

@@ -22,7 +22,7 @@ took no part in (Akaike 1973; Efron 2004, J. Am. Stat. Assoc. 99:619); in its ot
 that is more than a nat, for a hundred next to nothing.
 
 **Unknown poses.** Some poses are no answer, whatever they score: of particles of which next to nothing is inside the
-tomogram, on outliers of density, far from the pick. Their probability of being right is that of a random pose, and the
+tomogram, far from the pick. Their probability of being right is that of a random pose, and the
 list says why.
 """
 
@@ -40,11 +40,9 @@ from napari_orient.engine.matching.fit import Fit, design_matrix, fit_poses
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
 from napari_orient.engine.particles import Extent, FloatArray, Tomogram, evenly_spaced_rows
-from napari_orient.engine.patches import raw_cubes
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.representations import matrix_to_rotvec
 from napari_orient.engine.streams import Note
-from napari_orient.engine.tomogram.voxel_outliers import OutlierLimits
 
 TYPICAL_LIKELIHOOD_SCALE = 1.3
 """Likelihood scale of ribosomes and proteasomes in PolNet's tomograms, 1.2 to 1.5; the prior mean of an estimate."""
@@ -70,8 +68,6 @@ poses are wrong; probabilities leave 13.7 open with p = 0, 27.6 with 20, 37.9 wi
 _MOST_OUTSIDE = 0.5
 """Share of a particle's volume outside the tomogram above which its pose is unknown: up to there, with the centre on a
 face, expected errors were measured."""
-_MOST_OCCLUDED = 0.25
-"""Share of a particle's volume on outliers above which its pose is unknown; chosen."""
 
 
 @torch.no_grad()
@@ -228,26 +224,19 @@ class UnknownPoses:
         return texts.astype(str)
 
 
-def unknown_poses(
-    poses: Poses, reference: Reference, *, max_shift: float, truncated: FloatArray, occluded: FloatArray
-) -> UnknownPoses:
+def unknown_poses(poses: Poses, reference: Reference, *, max_shift: float, truncated: FloatArray) -> UnknownPoses:
     """The poses that are unknown, whatever their score.
 
     Parameters
     ----------
     poses : with shifts from the picks.
     max_shift : Å along each axis, as far as picks may be off.
-    truncated, occluded : (N,) shares of each particle outside the tomogram and on outliers of density, 0 to 1.
+    truncated : (N,) share of each particle outside the tomogram, 0 to 1.
     """
     found = {
         "outside the tomogram": (
             truncated > _MOST_OUTSIDE,
             "{} more than half outside the tomogram",
-            "",
-        ),
-        "gold or another outlier": (
-            occluded > _MOST_OCCLUDED,
-            "{} on gold or another outlier of density",
             "",
         ),
         "beyond the largest shift": (
@@ -287,16 +276,6 @@ def centre_of_mass(reference: Reference) -> Tensor:
     """Centre of mass of a reference, (3,) xyz in Å from its origin; the origin where its density has no mean."""
     centre = torch.tensor(reference.centre)
     return centre if float(centre.norm()) < _FARTHEST_CENTRE * reference.radius else torch.zeros(3)
-
-
-def occluded_share(
-    outliers: OutlierLimits | None, reference: Reference, tomogram: Tomogram, positions: FloatArray
-) -> FloatArray:
-    """Share of the volume of particles at positions (N, 3), xyz in Å, that outliers of density take, (N,)."""
-    if outliers is None:
-        return np.zeros(len(positions))
-    side = particle_side(reference, tomogram)
-    return np.array([outliers.share(cube) for cube in raw_cubes(tomogram, positions, side=side)])
 
 
 def particle_side(reference: Reference, tomogram: Tomogram) -> int:

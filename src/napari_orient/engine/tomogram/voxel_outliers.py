@@ -86,11 +86,6 @@ class OutlierLimits:
             return cube
         return np.where(outliers, cube[~outliers].mean(dtype=np.float64), cube).astype(np.float32)
 
-    def share(self, cube: Cube) -> float:
-        """Share of the ball within a patch's cube that outliers take, 0 to 1."""
-        outliers = self.mask(cube)
-        return 0.0 if outliers is None else float(outliers[ball(len(cube))].mean())
-
 
 def estimate_outlier_limits(cubes: Iterable[Cube]) -> OutlierLimits | None:
     """Limits of the densities of a tomogram, from cubes as wide as its particle about some picks; None of few.
