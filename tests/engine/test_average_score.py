@@ -47,11 +47,10 @@ def test_a_pick_and_its_doubles_do_not_speak_for_themselves():
     assert float(evidence.p_right(double)) < 0.5
 
 
-def test_where_few_poses_are_right_or_noise_hides_all_the_networks_own_probabilities_remain():
+def test_where_few_poses_are_right_there_is_no_average_and_noise_loses_no_right_pose():
     few = posed(10, amplitude=AMPLITUDE, right=0.3, seed=1)
     assert PoseEvidence.estimate(few, MIRRORED, radius=RADIUS).average is None
     noisy = posed(60, amplitude=3.5, right=0.8, seed=1)
     evidence = PoseEvidence.estimate(noisy, MIRRORED, radius=RADIUS)
     assert evidence.average is not None
-    assert evidence.average.weight < 0.5
     assert float(evidence.p_right(noisy).median()) > 0.7

@@ -10,11 +10,10 @@ gold bead is posed by is not in m_i. Particles and false picks differ in s as in
 Mean and deviation of both follow by expectation and maximisation, with the network's log-odds l_i as evidence beside
 the score:
 
-    p_i = sigmoid(l_i + w log [N(s_i; particles) / Gumbel(s_i; false)] + prior).
+    p_i = sigmoid(l_i + log [N(s_i; particles) / Gumbel(s_i; false)] + prior).
 
 Where few picks are false, their scores are those of the mirrored patches, which the same network posed: they hold
-the particle's size and density, and no particle. w is 1 where both distributions lie apart; where they overlap, in much
-noise, the score says little that the network's log-odds have not said.
+the particle's size and density, and no particle.
 """
 
 from __future__ import annotations
@@ -45,10 +44,6 @@ _LEAST_SPREAD = 0.1
 """Least standard deviation of the particles' scores, over their mean; as in `detection`."""
 _LEAST_FALSE_SPREAD = 0.15
 """The same of false picks; as in `detection`."""
-_APART = 2.0
-"""Distance of the two distributions' means, over the root of their summed variances, from which w is 1; below it falls
-to 0 in proportion. Chosen on simulated tomograms: with w = 1 everywhere, one in ten right poses is lost at seven times
-PolNet's noise, where the distance is 1.2; in cells it is 3 to 4."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,21 +146,15 @@ class AverageScore:
             evident = with_prior(sample.right, scores.log_ratio(own))
             scores = _distributions(own, with_prior(evident, prior_log_odds(evident, once)), of_mirrored)
         found = cls(sample, weights, radius, scores)
-        return found, prior_log_odds(with_prior(sample.right, found.weight * scores.log_ratio(own)), once)
+        return found, prior_log_odds(with_prior(sample.right, scores.log_ratio(own)), once)
 
     def score(self, patches: PosedPatches) -> Tensor:
         """Scores (N,) of patches in their poses; 0 where no pick of the sample is left to compare with."""
         return _scores(patches, self.sample, self.weights, self.radius)
 
-    @property
-    def weight(self) -> float:
-        """w, 0 to 1: by how much the scores' distributions lie apart."""
-        apart = self.scores.typical - self.scores.noise
-        return min(apart / math.hypot(self.scores.typical_spread, self.scores.noise_spread) / _APART, 1.0)
-
     def log_ratio(self, patches: PosedPatches) -> Tensor:
-        """Log-likelihood ratio (N,) of particles over false picks by their scores, times w."""
-        return self.weight * self.scores.log_ratio(self.score(patches))
+        """Log-likelihood ratio (N,) of particles over false picks by their scores."""
+        return self.scores.log_ratio(self.score(patches))
 
 
 def _scores(patches: PosedPatches, sample: PosedPatches, weights: Tensor, radius: float) -> Tensor:
