@@ -44,10 +44,7 @@ _SCALES = (1 / 1.05, 1.05)
 """Sizes of the particles, beside their own, at which log-odds are compared; it learnt from sizes within 2.5 %."""
 _LEAST_SIZE_DIFFERENCE = 0.5
 """Log-odds a pick by which another size must be better, at least; chosen. Of simulated ribosomes with a voxel size 5 %
-too large it is 0.8 to 1.0, with the right one -0.3 to -0.1, after strong total variation 0.1 to 1.0."""
-_KEPT_AT_TWICE = 0.5
-"""Share of that difference that there must be at twice the step. Of the former ribosomes it is 0.6 to 1.0, after strong
-total variation -5 to 0. Chosen between."""
+too large it is 0.8 to 1.0, with the right one -0.3 to -0.1."""
 _LEAST_FOR_SIZE = 4
 """Picks from which sizes are compared; as of a template (`refinement.diagnostics`)."""
 _UNSURE = 0.5
@@ -180,9 +177,6 @@ def estimate_input(
 def _best_scale(found: TomogramInput, places: FloatArray, log_odds: Tensor, *, centring: str) -> Stream[Step, float]:
     """The size at which particles about places (N, 3) fit the network better than at their own, else 1.
 
-    If it is right, particles fit no worse at twice the step than at their own size, being as far off at both. What a
-    strong filter leaves of particles of the right size may be better at one step, and is worse at two.
-
     Parameters
     ----------
     log_odds : (N,) of right poses at their own size.
@@ -190,18 +184,10 @@ def _best_scale(found: TomogramInput, places: FloatArray, log_odds: Tensor, *, c
     if len(places) < _LEAST_FOR_SIZE:
         return 1.0
     for scale in _SCALES:
-        once = yield from _log_odds_at(found, places, scale, centring=centring)
-        if _better(once, log_odds, least=_LEAST_SIZE_DIFFERENCE):
-            twice = yield from _log_odds_at(found, places, scale**2, centring=centring)
-            if float((twice - log_odds).mean()) > _KEPT_AT_TWICE * float((once - log_odds).mean()):
-                return scale
+        other = yield from _whitened(replace(found, scale=scale, notes=()), places, centring=centring)
+        if _better(_log_odds(other, other.patches(places, centring=centring)), log_odds, least=_LEAST_SIZE_DIFFERENCE):
+            return scale
     return 1.0
-
-
-def _log_odds_at(found: TomogramInput, places: FloatArray, scale: float, *, centring: str) -> Stream[Step, Tensor]:
-    """Log-odds (N,) of right poses about places (N, 3) at another size of the particles."""
-    other = yield from _whitened(replace(found, scale=scale, notes=()), places, centring=centring)
-    return _log_odds(other, other.patches(places, centring=centring))
 
 
 def _whitened(found: TomogramInput, places: FloatArray, *, centring: str) -> Stream[Step, TomogramInput]:
