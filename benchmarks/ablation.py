@@ -39,7 +39,7 @@ from realism import SURE_DEG, WRONG_DEG, Outcome, measured
 
 from napari_orient.engine.model.transfer import Transfer
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.prediction import load_model, predict
+from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.refinement.uncertainty import TYPICAL_LIKELIHOOD_SCALE
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.streams import run
