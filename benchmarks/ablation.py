@@ -142,11 +142,8 @@ def outcome(cell: str, seed: int, given: argparse.Namespace) -> Outcome:
     name, _, model = cell.partition(":")
     if name in REAL:
         return of_real(REAL[name], model)
-    if name.startswith("combination"):
-        seed = int(name.removeprefix("combination"))
-        condition = drawn(seed)[0]
-    else:
-        (condition,) = chosen([name], exact=True)
+    seed = int(name.removeprefix("combination")) if name.startswith("combination") else seed
+    condition = drawn(seed)[0] if name.startswith("combination") else chosen([name], exact=True)[0]
     return measured(scene(condition, given.templates, seed=seed, cache=given.cache), model, given.templates)
 
 
@@ -184,10 +181,8 @@ def kept_outcome(layer: Layer | None, cell: str, seed: int, given: argparse.Name
 COLUMNS = ("layer", "condition", "n", "≤ 5°", "≤ 20°", "wrong", "sure, wrong", "ratio", "false", "nats", "said", "s")
 _SURELY = 0.005
 """Least probability that a confidence is taken for: one pose that came out against 0.001 weighs no more than 5 nats."""
-_LEAST_ERROR_DEG = 0.3
-"""Degrees, least expected error that a density is computed with."""
-_MOST_SQUARE = 9.0
-"""Largest square of true over expected error that counts."""
+_LEAST_ERROR_DEG, _MOST_SQUARE = 0.3, 9.0
+"""Degrees, least expected error of a density; largest square of true over expected error that counts."""
 
 
 def row(layer: Layer, cell: str, without: Sequence[Outcome], with_all: Sequence[Outcome]) -> tuple[str, ...]:
