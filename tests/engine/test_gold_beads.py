@@ -64,6 +64,8 @@ def test_beads_go_with_their_rays_and_leave_the_rest(golden: tuple[Tomogram, Gol
     (tomogram, beads), (gold, balls) = golden, rays_and_beads()
     assert len(beads) == len(CENTRES)
     np.testing.assert_allclose(np.sort(beads.strengths[:, 0]), np.sort(STRENGTHS), atol=0.05)
+    assert beads.hold(CENTRES[:, ::-1] * SIZE + 20.0, SIZE).all()
+    assert not beads.hold(np.array([[550.0, 950.0, 300.0]]), SIZE).any()
     left = np.asarray(beads.subtracted_from(tomogram).density) - noise
     far = np.min([np.linalg.norm(np.moveaxis(np.indices(SHAPE), 0, -1) - place, axis=-1) for place in CENTRES], axis=0)
     rays = (np.abs(gold - balls) > 0.5) & (np.abs(balls) < 0.05) & (far < 25)

@@ -20,7 +20,7 @@ from napari_orient.engine.devices import (
 )
 from napari_orient.engine.duplicates import SHARE_OF_RADIUS, duplicates_note
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT, VARIABILITY
+from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, ERROR_IF_RIGHT, POSE_UNKNOWN, VARIABILITY
 from napari_orient.engine.model.noise import not_flat
 from napari_orient.engine.model_files import NETWORK, TEMPLATE, ModelFile, shipped_models, shipped_templates
 from napari_orient.engine.networks.mlp import MLP, HalfTurnAverage
@@ -54,7 +54,7 @@ from napari_orient.engine.statistics.detection import (
 from napari_orient.engine.streams import Note, Step, Stream, run, stoppable
 from napari_orient.engine.symmetry import Symmetry
 from napari_orient.engine.templates import Template
-from napari_orient.engine.tomogram.gold_beads import find_gold_beads
+from napari_orient.engine.tomogram.gold_beads import GoldBeads, find_gold_beads
 from napari_orient.engine.tomogram.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.tomogram.resident import ResidentTomogram, fits_on
 from napari_orient.engine.tomogram.tilt_geometry import tilt_series_of
@@ -299,11 +299,11 @@ def prepare(
         _check_not_flat(tomogram, particles, side=mlp.patch_side, voxel_size=mlp.patch_voxel_size)
         resident = ResidentTomogram.of(tomogram, device) if fits_on(tomogram, device) else None
         answer = MLPAnswer(tomogram, mlp, mlp.averaged(), options, model.group, resident)
-        return NetworkEstimator(tomogram, answer, options, device)
+        return NetworkEstimator(tomogram, answer, options, device, model.group, beads)
     mixture = model.mixture(device)
     found = yield from estimate_input(tomogram, particles, mixture, centring=options.centring)
     answers = MixtureAnswer(found, options, model.group)
-    return NetworkEstimator(tomogram, answers, options, device)
+    return NetworkEstimator(tomogram, answers, options, device, model.group, beads)
 
 
 def _check_not_flat(tomogram: Tomogram, picks: Particles, *, side: int, voxel_size: float) -> None:
@@ -464,12 +464,15 @@ class NetworkEstimator:
     Parameters
     ----------
     tomogram : what patches are cut from: less its gold beads, where there are some.
+    beads : these; a pose on one is unknown.
     """
 
     tomogram: Tomogram
     answer: Callable[[FloatArray], NetworkAnswer]
     options: PredictionOptions
     device: torch.device
+    group: Symmetry
+    beads: GoldBeads | None = None
 
     @single_threaded()
     def __call__(self, picks: Particles) -> Particles:
@@ -491,12 +494,28 @@ class NetworkEstimator:
             yield Step(done, len(particles), words)
         named = {ERROR_IF_RIGHT: "if_right_deg", VARIABILITY: "variability"}
         results = {name: columns[column] for name, column in named.items() if column in columns}
-        return particles.adopting(
+        posed = particles.adopting(
             rotations=columns["rotations"],
             expected_error_deg=columns.get("expected_deg"),
             confidence=columns.get("confidence"),
             extra={**particles.extra, **results},
-        ).located_in(self.tomogram)
+        )
+        if self.beads is not None:
+            posed = _unknown_on_gold(posed, self.beads, self.group, voxel_size=self.tomogram.voxel_size)
+        return posed.located_in(self.tomogram)
+
+
+def _unknown_on_gold(posed: Particles, beads: GoldBeads, group: Symmetry, *, voxel_size: float) -> Particles:
+    """The particles, of which those on a bead have the expected error and the confidence of a random pose."""
+    rows = beads.hold(posed.positions, voxel_size)
+    if not rows.any() or posed.expected_error_deg is None or posed.confidence is None:
+        return posed
+    reasons = np.where(rows, "gold", np.asarray(posed.extra.get(POSE_UNKNOWN, ""), str))
+    return posed.replace(
+        expected_error_deg=np.where(rows, random_pose_error_deg(group), posed.expected_error_deg),
+        confidence=np.where(rows, random_pose_confidence(group), posed.confidence),
+        extra={**posed.extra, POSE_UNKNOWN: reasons},
+    )
 
 
 def provenance(model: Model, options: PredictionOptions = _USUAL, *, count: int, reference: str = "") -> str:

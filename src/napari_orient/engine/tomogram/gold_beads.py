@@ -87,6 +87,8 @@ _ROUNDS = 3
 """Rounds of estimating the image, and strengths and shifts of the beads."""
 _CORE_MARGIN = 3
 """Voxels beyond a bead's radius in which its shift counts."""
+_HELD_RADII = 1.5
+"""Radii of a bead from its centre within which a pick is on it: the half is what a pick may be off. Chosen."""
 _LEAST_CORRELATION = 0.7
 """Correlation of a bead with the image, within the core, below which it is none and stays."""
 _FIRST_CORRELATION = 0.4
@@ -160,6 +162,11 @@ class GoldBeads:
     def note(self) -> Note:
         """What is done with them, for a person."""
         return Note(f"{len(self)} gold beads and their rays are subtracted from the tomogram before it is matched.")
+
+    def hold(self, positions: FloatArray, voxel_size: float) -> NDArray[np.bool_]:
+        """Which positions (N, 3), xyz in Å, lie on a bead, where no particle's centre is, (N,)."""
+        apart = np.linalg.norm(positions[:, None, ::-1] / voxel_size - self.voxels, axis=2)
+        return np.asarray((apart < _HELD_RADII * self._radii).any(axis=1))
 
     def within(self, corner: NDArray[np.int_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
         """Which voxels of a block (z, y, x) that begins at a corner lie within a bead, or on its rim."""
