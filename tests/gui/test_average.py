@@ -31,7 +31,7 @@ def opened(world, qtbot):
 
 def finish(dock, qtbot):
     dock.running.start.click()
-    qtbot.waitUntil(lambda: dock.running.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.running.job is None, timeout=200_000)
 
 
 def maps_of(viewer):

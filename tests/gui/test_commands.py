@@ -111,12 +111,12 @@ def test_long_work_is_begun_and_stopped_by_commands(opened, qtbot):
     viewer, _ = opened
     call("predict.start")
     dock = commands.page_of(viewer, "Predict")
-    qtbot.waitUntil(lambda: dock.running.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.running.job is None, timeout=200_000)
     assert "8 orientations" in dock.result.text()
     dock.options.widgets["batch"].value = 1
     call("predict.start")
     call("stop")
-    qtbot.waitUntil(lambda: dock.running.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.running.job is None, timeout=200_000)
     assert "Stopped" in dock.running.words.text()
 
 

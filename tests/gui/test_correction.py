@@ -62,7 +62,7 @@ def press(viewer, *keys):
 
 
 def idle(dock, qtbot):
-    qtbot.waitUntil(lambda: dock.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.job is None, timeout=200_000)
 
 
 def test_an_empty_dock_says_what_is_missing_and_does_nothing(qtbot):

@@ -80,7 +80,7 @@ def docked(viewer, qtbot, *, tomogram=None, picks=None, options=QUICK):
 def begin(dock, qtbot, *, rounds=2):
     """Start, and wait until so many rounds have been drawn."""
     dock.running.start.click()
-    qtbot.waitUntil(lambda: dock._last is not None and dock._last.done >= rounds, timeout=60_000)
+    qtbot.waitUntil(lambda: dock._last is not None and dock._last.done >= rounds, timeout=200_000)
 
 
 def finish(dock, qtbot):
@@ -167,7 +167,7 @@ def onward_to_predict(dock, viewer, small, qtbot):
     assert predicting.loaded.kind == "template"
     assert Path(session.model).parent == session.scratch()
     predicting.run()
-    qtbot.waitUntil(lambda: predicting.running.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: predicting.running.job is None, timeout=200_000)
     (layer,) = (layer for layer in session.index.particles(PREDICTED) if layer not in dock._on_view())
     found = dock.result_panel.found.particles
     assert np.median(angle_deg(layer_data.rotations_in(layer), found.rotations)) < 5
@@ -296,7 +296,7 @@ def test_a_diameter_that_does_not_fit_is_said_as_it_starts(small, qtbot):
     wide = DiscoveryOptions.of(**{**QUICK.to_record(), "diameter": 300.0})
     dock = docked(viewer, qtbot, tomogram=small.tomogram, picks=small.picks, options=wide)
     dock.running.start.click()
-    qtbot.waitUntil(lambda: bool(dock.running.warnings.text() + dock.running.remarks.text()), timeout=60_000)
+    qtbot.waitUntil(lambda: bool(dock.running.warnings.text() + dock.running.remarks.text()), timeout=200_000)
     assert "look smaller than the diameter of 300 Å" in dock.running.warnings.text() + dock.running.remarks.text()
     dock.session.jobs.stop()
     finish(dock, qtbot)
@@ -340,7 +340,7 @@ def test_two_viewers_look_for_themselves_and_one_closed_ends_its_own(small, make
     first.options.show_options(QUICK)
     first.run()
     begin(second, qtbot)
-    qtbot.waitUntil(lambda: first._last is not None and bool(of_role(shown, PROVISIONAL)), timeout=60_000)
+    qtbot.waitUntil(lambda: first._last is not None and bool(of_role(shown, PROVISIONAL)), timeout=200_000)
     shown.close()
     second.session.jobs.stop()
     finish(second, qtbot)

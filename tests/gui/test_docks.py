@@ -80,7 +80,7 @@ def loaded(viewer, scene, dock):
 
 def finish(prediction, qtbot):
     prediction.running.start.click()
-    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
+    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=200_000)
 
 
 # --- Data -----------------------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ def slow(opened_window):
 def begin(prediction, qtbot):
     prediction.running.start.click()
     job = prediction.running.job
-    qtbot.waitUntil(lambda: job.last is not None and job.last.done >= 1, timeout=60_000)
+    qtbot.waitUntil(lambda: job.last is not None and job.last.done >= 1, timeout=200_000)
 
 
 def test_stop_midway_leaves_everything_as_it_was(slow, qtbot):
@@ -324,7 +324,7 @@ def test_stop_midway_leaves_everything_as_it_was(slow, qtbot):
     begin(prediction, qtbot)
     assert not prediction.running.start.isEnabled()
     prediction.session.jobs.stop()
-    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
+    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=200_000)
     assert list(viewer.layers) == before
     assert "Stopped" in prediction.running.words.text()
     assert prediction.running.start.isEnabled()
@@ -336,7 +336,7 @@ def test_a_layer_deleted_during_its_job_drops_the_answer_and_says_so(slow, qtbot
     begin(prediction, qtbot)
     (layer,) = by_role(viewer, role)
     viewer.layers.remove(layer)
-    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
+    qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=200_000)
     assert by_role(viewer, "predicted") == []
     assert any("removed meanwhile" in line for line in shown)
 
@@ -370,7 +370,7 @@ def test_a_runtime_error_in_the_engine_is_shown(opened, qtbot):
     ((tomogram, picks),) = request.pairs
     with qtbot.captureExceptions() as flown:
         prediction.start(replace(request, pairs=[(replace(tomogram, density=broken), picks)]))
-        qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=60_000)
+        qtbot.waitUntil(lambda: prediction.running.job is None and prediction.session.drawing.complete, timeout=200_000)
     assert "size mismatch" in [str(error) for _, error, _ in flown]
     assert prediction.running.start.isEnabled()
 

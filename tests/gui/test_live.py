@@ -69,7 +69,7 @@ def on(viewer, scene, qtbot):
 
 def switch_on(dock, qtbot):
     dock.live_box.setChecked(True)
-    qtbot.waitUntil(lambda: dock.live.prepared is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.live.prepared is not None, timeout=200_000)
 
 
 def told_of(layer, row):
@@ -182,7 +182,7 @@ def test_live_is_ready_at_once_where_predict_has_just_learnt_the_tomogram(viewer
     prediction = PredictCard(viewer)
     qtbot.addWidget(prediction)
     prediction.running.start.click()
-    qtbot.waitUntil(lambda: prediction.running.job is None and session.drawing.complete, timeout=60_000)
+    qtbot.waitUntil(lambda: prediction.running.job is None and session.drawing.complete, timeout=200_000)
     dock = CorrectPage(viewer)
     qtbot.addWidget(dock)
     said = []
@@ -203,7 +203,7 @@ def test_in_an_empty_layer_a_network_with_a_map_learns_from_the_first_pick_and_t
     dock.live_box.setChecked(True)
     assert "place a first pick" in dock.live_note.text()
     mine.add((picks.positions[1] / 10.0)[::-1])
-    qtbot.waitUntil(lambda: bool(layer_data.has_pose(mine).all()), timeout=60_000)
+    qtbot.waitUntil(lambda: bool(layer_data.has_pose(mine).all()), timeout=200_000)
     assert angle_deg(layer_data.rotations_in(mine)[0], picks.rotations[1]) < 15
     assert np.linalg.norm(mine.data[0][::-1] * 10 - places[1]) < 6
 
@@ -277,7 +277,7 @@ def test_what_was_put_off_is_dropped_quietly_where_its_layer_is_gone_and_drawn_w
     session_of(viewer).history(layer).undo()
     assert len(axes_layer(viewer, layer).data) == 36
     dock.live_box.setChecked(True)
-    qtbot.waitUntil(lambda: dock.live.prepared is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.live.prepared is not None, timeout=200_000)
     layer.add([15.0, 20.0, 30.0])
     viewer.layers.remove(layer)
     qtbot.wait(60)

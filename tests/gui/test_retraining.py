@@ -50,7 +50,7 @@ def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(doc
     predict = made(PredictCard)
     predict.show_model("ribosome-4x32")
     predict.running.start.click()
-    qtbot.waitUntil(lambda: predict.running.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: predict.running.job is None, timeout=200_000)
     (layer,) = session.index.particles(PREDICTED)
     rest = np.arange(CORRECTED, len(truth))
     before = angle_deg(layer_data.particles_of(layer).rotations, truth.rotations)[rest]
@@ -70,7 +70,7 @@ def test_correct_retrain_predict_reduces_the_error_on_a_new_kind_of_particle(doc
     correct = made(CorrectPage)
     layer.selected_data = set(rest.tolist())
     correct.predict_button.click()
-    qtbot.waitUntil(lambda: correct.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: correct.job is None, timeout=200_000)
     after = angle_deg(layer_data.particles_of(layer).rotations, truth.rotations)[rest]
     assert np.median(after) < 25
     assert np.median(after) < 0.3 * np.median(before)

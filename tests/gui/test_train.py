@@ -72,20 +72,20 @@ def choose_network(dock, name):
 
 def read(dock, qtbot, *paths):
     open_paths(dock.session, paths)
-    qtbot.waitUntil(lambda: dock.session.jobs.running is None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.session.jobs.running is None, timeout=200_000)
     settle(dock)
 
 
 def finish(dock, qtbot):
     dock.running.start.click()
-    qtbot.waitUntil(lambda: dock.running.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.running.job is None, timeout=200_000)
 
 
 def begin(dock, qtbot):
     """Training has begun and come through an epoch."""
     set_options(dock, ENDLESS)
     dock.running.start.click()
-    qtbot.waitUntil(lambda: bool(dock.curves.epochs), timeout=60_000)
+    qtbot.waitUntil(lambda: bool(dock.curves.epochs), timeout=200_000)
 
 
 def use_all_the_same(training):
@@ -152,7 +152,7 @@ def test_stop_keeps_the_best_network_and_predict_uses_it_at_once(world, dock, tm
     training.file.show_path(out)
     begin(training, qtbot)
     training.session.jobs.stop()
-    qtbot.waitUntil(lambda: training.running.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: training.running.job is None, timeout=200_000)
     assert "Stopped after" in training.result.text()
     use_all_the_same(training)
     kept = load_model(out)
@@ -160,7 +160,7 @@ def test_stop_keeps_the_best_network_and_predict_uses_it_at_once(world, dock, tm
     assert prediction.loaded.card == kept.card
     assert prediction.model.currentText() == "stopped.safetensors"
     prediction.running.start.click()
-    qtbot.waitUntil(lambda: bool(session_of(viewer).index.particles(PREDICTED)), timeout=60_000)
+    qtbot.waitUntil(lambda: bool(session_of(viewer).index.particles(PREDICTED)), timeout=200_000)
     qtbot.waitUntil(lambda: prediction.running.job is None)
     (predicted,) = session_of(viewer).index.particles(PREDICTED)
     assert len(predicted.data) == len(truth.data)
@@ -175,7 +175,7 @@ def test_a_stopped_training_can_go_on_to_the_same_end(world, dock, tmp_path, qtb
     assert not training.resume.isVisibleTo(training)
     begin(training, qtbot)
     training.session.jobs.stop()
-    qtbot.waitUntil(lambda: training.running.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: training.running.job is None, timeout=200_000)
     assert training.resume.isVisibleTo(training)
     training.resume.setChecked(True)
     training.training.widgets["epochs"].value = training.curves.epochs[-1].done + 2
@@ -197,7 +197,7 @@ def test_a_layer_deleted_while_it_is_learnt_does_no_harm(world, dock, tmp_path, 
     training.running.start.click()
     truth.data = truth.data + 3
     viewer.layers.clear()
-    qtbot.waitUntil(lambda: training.running.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: training.running.job is None, timeout=200_000)
     assert "Trained 40 of 40 epochs" in training.result.text()
     assert "No particles" in training.data_note.text()
     assert not training.running.start.isEnabled()
@@ -235,7 +235,7 @@ def test_a_runtime_error_while_training_is_shown_and_leaves_the_dock_usable(worl
     ]
     with qtbot.captureExceptions() as flown:
         training.start(replace(request, training_set=LabelledTrainingSet(pairs)))
-        qtbot.waitUntil(lambda: training.running.job is None, timeout=60_000)
+        qtbot.waitUntil(lambda: training.running.job is None, timeout=200_000)
     assert "size mismatch" in [str(error) for _, error, _ in flown]
     assert training.running.start.isEnabled()
     assert list(tmp_path.iterdir()) == []
@@ -345,7 +345,7 @@ def test_the_curves_show_every_epoch_and_the_best(world, dock, tmp_path, qtbot):
     steps = []
     training.running.start.click()
     training.running.job.stepped.connect(steps.append)
-    qtbot.waitUntil(lambda: training.running.job is None, timeout=60_000)
+    qtbot.waitUntil(lambda: training.running.job is None, timeout=200_000)
     epochs = [step for step in steps if isinstance(step, Epoch)]
     learnt, judged = training.curves.losses.lines
     mean, median = training.curves.errors.lines
