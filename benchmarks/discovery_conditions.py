@@ -1,21 +1,25 @@
 """Discovery from picks alone under the conditions of real tomograms: groups, verdicts, poses, false picks.
 
     python benchmarks/discovery_conditions.py --templates DIR --cache FOLDER [--conditions plain ctf3.5 cell]
-        [--null noise | places] [--first 0] [--seeds 20] [--set search=1000 ...] [--json FILE]
+        [--null noise | places] [--then plain ...] [--first 0] [--seeds 20] [--set search=1000 ...] [--json FILE]
 
 Conditions, DIR and FOLDER are those of `benchmarks/conditions.py`: 70 ribosomes (4v4r, no symmetry) in a tomogram, and
 whatever the condition adds. Poses are compared with the true ones up to one common rotation and the particle's own
 symmetry. A row for each run: group and verdict; shares of the particles within 20° and 5°, and their median error; how
 many are sure and wrong (expected below 10°, off by more than 20°); how many with a confidence above one half were
 found `MISPLACED` or farther off, up to one common offset; of the false picks, how many have a confidence above one
-half; and whether the map is said to be its own mirror image, beside the true map's correlation with its own at that
-detail. A run that is in the file of --json already is not made again.
+half; Å to which the map correlates with the true one to 0.5 (`average_truth.py`), and its halves with each other; and
+whether the map is said to be its own mirror image, beside the true map's correlation with its own at that detail. A run
+that is in the file of --json already is not made again.
 
 An expected error is a mean over right and wrong (`orientExpectedErrorDeg`), so it is compared in two parts: the error
 if right (`orientErrorIfRightDeg`) with the true one, rms, of those within 20° whose confidence is above one half; and
 how many are wrong with how many the confidences leave open, the sum of 1 - confidence. The expected error itself is
 compared over all ribosomes, rms, as in `benchmarks/realism.py`. Of those alone that turn out right it would be too
 large however honest: a chance of 2 % of being wrong by 100° is an rms of 14°.
+
+With --then the template that comes of a discovery finds the picks of other tomograms, of these conditions and the seed
+after; a line of the same figures for each.
 
 With --null there is nothing to be found, and the row says what the verdict rests on: `noise` is Gaussian, of the
 tomogram's own power spectrum; `places` are random ones in the tomogram, far from the particles in question but not from
@@ -27,13 +31,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from average_truth import true_resolution
 from conditions import CONDITIONS, GROUPS, Condition, Scene, scene, template_of
 from scipy import fft
 
@@ -41,11 +46,13 @@ from napari_orient.engine.discovery.discover import discover
 from napari_orient.engine.discovery.output import Discovery
 from napari_orient.engine.discovery.search import global_rotation
 from napari_orient.engine.discovery.structures import hand_note
+from napari_orient.engine.discovery.verdict import NOTHING
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT
 from napari_orient.engine.model.grid import radial_frequencies
 from napari_orient.engine.model.map_symmetry import search_mirror_image
 from napari_orient.engine.parameters import DiscoveryOptions
+from napari_orient.engine.refinement.refine import RefinementResult, refine
 from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
@@ -68,15 +75,28 @@ def measured(condition: Condition, given: argparse.Namespace, seed: int) -> dict
     chosen = {name: type(usual[name])(value) for name, value in (item.split("=", 1) for item in given.set)}
     options = DiscoveryOptions.of(**{**usual, "device": "cpu", "seed": seed, **chosen})
     row = {"condition": _label(condition.name, given.null), "seed": seed}
-    return {**row, **figures(made, options, given.templates, nothing=given.null is not None), **_seconds(began)}
+    nothing, then = given.null is not None, [_named(name) for name in given.then]
+    others = [scene(item, given.templates, seed=seed + 1, cache=given.cache) for item in then]
+    return {**row, **figures(made, options, given.templates, nothing=nothing, others=others), **_seconds(began)}
+
+
+def _named(name: str) -> Condition:
+    return next(condition for condition in CONDITIONS if condition.name == name)
 
 
 def _seconds(began: float) -> dict[str, float]:
     return {"seconds": time.process_time() - began}
 
 
-def figures(made: Scene, options: DiscoveryOptions, templates: Path, *, nothing: bool = False) -> dict[str, Any]:
-    """What comes of a scene's picks; of ``nothing``, how many poses pass. Where it is refused, why."""
+def figures(
+    made: Scene, options: DiscoveryOptions, templates: Path, *, nothing: bool = False, others: Sequence[Scene] = ()
+) -> dict[str, Any]:
+    """What comes of a scene's picks; of ``nothing``, how many poses pass. Where it is refused, why.
+
+    Parameters
+    ----------
+    others : scenes whose picks the discovered template is to find.
+    """
     try:
         found = run(discover([(made.tomogram, made.picks.replace(rotations=None))], options))
     except InputError as error:
@@ -89,8 +109,15 @@ def figures(made: Scene, options: DiscoveryOptions, templates: Path, *, nothing:
         "agreement": [item.verdict.agreement for item in found.structures],
         "kept": [item.verdict.kept for item in found.structures],
         "determined": [item.verdict.determined for item in found.structures],
-        **(_sure(found) if nothing else {**scored(made, found), **_hand(made, found, options, templates)}),
+        **(_sure(found) if nothing else {**scored(made, found), **_map(made, found, options, templates)}),
+        "predictions": [_predicted(found, other) for other in others if found.grade != NOTHING],
     }
+
+
+def _predicted(found: Discovery, other: Scene) -> dict[str, Any]:
+    """The figures of another scene's picks, found with the discovered template."""
+    result = run(refine(other.tomogram, other.picks.replace(rotations=None), found.template()))
+    return {"in": other.condition.name, "warnings": [str(text) for text in result.warnings], **scored(other, result)}
 
 
 def _label(condition: str, null: str | None) -> str:
@@ -123,7 +150,7 @@ def _sure(found: Discovery) -> dict[str, float]:
     }
 
 
-def scored(made: Scene, found: Discovery) -> dict[str, float]:
+def scored(made: Scene, found: Discovery | RefinementResult) -> dict[str, float]:
     """How right the poses are, how honest their errors, and how many false picks pass."""
     true, particles = np.asarray(made.is_true), found.particles
     group = symmetry(GROUPS.get(made.condition.picked[0], "C1"))
@@ -162,8 +189,10 @@ def _off(rotations: np.ndarray, offsets: np.ndarray, answered: np.ndarray) -> np
     return np.linalg.norm(in_frame - np.median(in_frame[answered], axis=0), axis=1)
 
 
-def _hand(made: Scene, found: Discovery, options: DiscoveryOptions, templates: Path) -> dict[str, Any]:
-    """Whether the map is said to be its own mirror image, and how well the true one correlates with its own."""
+def _map(made: Scene, found: Discovery, options: DiscoveryOptions, templates: Path) -> dict[str, Any]:
+    """How far the map is right and its halves agree; whether it is said to be its own mirror image, and the true one's
+    correlation with its own.
+    """
     if not found.structures:
         return {}
     best, true = found.structures[0], template_of(templates, made.condition.picked[0])
@@ -172,7 +201,8 @@ def _hand(made: Scene, found: Discovery, options: DiscoveryOptions, templates: P
     density = fft.ifftn(fft.fftn(true.density) * passed).real.astype(np.float32)
     correlation = run(search_mirror_image(density, size, halves=(density, density), radius=options.radius))
     claimed = any(note.startswith(_OWN_MIRROR_NOTE) for note in best.symmetry_notes)
-    return {"own_mirror": claimed, "true_mirror": correlation}
+    right, halves = true_resolution(best.average, true, radius=options.radius), best.average.fsc.resolution(0.5)
+    return {"own_mirror": claimed, "true_mirror": correlation, "right_to": right, "halves_to": halves}
 
 
 def _rms(values: np.ndarray) -> float:
@@ -189,15 +219,26 @@ def words(row: dict[str, Any]) -> str:
             f"{row['condition']} seed {row['seed']}: {row['verdict']}, {row['starts']} starts, {row['seconds']:.0f} s; "
             f"{shares}; sure {row['sure']} of {row['particles']}, passed {row['passed']}"
         )
+    head = f"{row['condition']} seed {row['seed']}: {row['group']}, {row['verdict']}, {row['starts']} starts, "
+    predictions = [
+        f"\n    its template in {item['in']}, seed {row['seed'] + 1}: {_pose_words(item)}"
+        + "".join(f"\n        ! {text[:150]}" for text in item["warnings"])
+        for item in row.get("predictions", [])
+    ]
+    own = f"; own mirror image {row['own_mirror']}, truly {row['true_mirror']:.2f}" if "own_mirror" in row else ""
+    if "right_to" in row:
+        own += f"; map right to {row['right_to']:.0f} Å, halves agree to {row['halves_to']:.0f} Å"
+    return head + f"{row['seconds']:.0f} s; " + _pose_words(row) + own + "".join(predictions)
+
+
+def _pose_words(row: dict[str, Any]) -> str:
     return (
-        f"{row['condition']} seed {row['seed']}: {row['group']}, {row['verdict']}, {row['starts']} starts, "
-        f"{row['seconds']:.0f} s; ≤ 20° {row['within_20']:.1%}, ≤ 5° {row['within_5']:.1%}, median "
+        f"≤ 20° {row['within_20']:.1%}, ≤ 5° {row['within_5']:.1%}, median "
         f"{row['median_deg']:.2f}°; sure {row['sure']} of {row['particles']}, of these wrong {row['sure_and_wrong']}; "
         f"wrong {row['wrong']}, left open {row['left_open']:.1f}; right but unsure {row['right_but_unsure']}; "
         f"misplaced {row['misplaced']}; false picks passed {row['false_passed']} of "
         f"{row['false']}; expected ÷ true {row['expected_over_true']:.2f}, if "
         f"right {row['if_right_over_true']:.2f}"
-        + (f"; own mirror image {row['own_mirror']}, truly {row['true_mirror']:.2f}" if "own_mirror" in row else "")
     )
 
 
@@ -244,6 +285,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--conditions", nargs="+", default=["plain", "ctf3.5", "cell"])
     parser.add_argument("--null", choices=NULLS, help="what takes the place of particles")
+    parser.add_argument("--then", nargs="*", default=[], help="conditions of tomograms that its template is tried on")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="options of the discovery")
@@ -251,11 +293,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = json.loads(given.json.read_text()) if given.json and given.json.exists() else []
-    by_name = {condition.name: condition for condition in CONDITIONS}
     for seed in range(given.first, given.first + given.seeds):
         for name in given.conditions:
             if not any(row["condition"] == _label(name, given.null) and row["seed"] == seed for row in rows):
-                rows.append(measured(by_name[name], given, seed))
+                rows.append(measured(_named(name), given, seed))
                 print(words(rows[-1]), flush=True)
                 if given.json:
                     given.json.write_text(json.dumps(rows, indent=1))

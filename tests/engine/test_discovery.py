@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from phantom import VOXEL_SIZE, Molecule, molecule, ring_halves, tomogram
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 from streams import followed
 
 from napari_orient.engine.discovery.annealing import inlier_probabilities
 from napari_orient.engine.discovery.class_symmetry import ROUND, PosedClass, SymmetrySearch, candidate_groups
-from napari_orient.engine.discovery.discover import discover
+from napari_orient.engine.discovery.discover import DiscoveryRun, discover
 from napari_orient.engine.discovery.filled_density import FilledDensity, as_measured, fill_outliers
 from napari_orient.engine.discovery.half_maps import average_in_halves, with_map_errors
 from napari_orient.engine.discovery.held_out import (
@@ -55,6 +56,27 @@ def test_most_particles_are_turned_right_up_to_one_common_rotation(seen: tuple, 
     error = angle_deg(found @ global_rotation(truth, found), truth)
     assert (error < 20).mean() > 0.9
     assert np.median(error) < 5
+
+
+def observed(volume: Tomogram, picks: Particles) -> tuple[torch.Tensor, list[DiscoveryStep]]:
+    """Whitened coefficients of detail between 60 and 27 Å that a search works on, and the steps that led to them."""
+    steps, level = followed(DiscoveryRun.of([(volume, picks)], QUICK).levelled())
+    spectra = run(
+        observe_patches([(item, at.positions) for item, at in level.picks], QUICK, device=torch.device("cpu"))
+    )
+    length = spectra.frequency.norm(dim=1)
+    used = (spectra.power[0] > 0.01 * spectra.power.max()) & (length > 1 / 60) & (length < 1 / 27)
+    return torch.where(used, spectra.values / spectra.power.sqrt(), 0), steps
+
+
+def test_a_smoothed_tomogram_is_searched_as_it_was_before_and_others_are_left_as_they_are(seen: tuple) -> None:
+    volume, picks = seen
+    assert run(DiscoveryRun.of([seen], QUICK).levelled()).picks[0][0] is volume
+    smooth = replace(volume, density=gaussian_filter(volume.density, 1.0))
+    (before, _), (after, steps) = observed(volume, picks), observed(smooth, picks)
+    agreement = float((before * after.conj()).sum().real / (before.norm() * after.norm()))
+    assert agreement > 0.95
+    assert "phantom: smooth" in steps[-1].notes[0].text
 
 
 def test_a_tomogram_that_is_flat_round_the_picks_is_refused(seen: tuple) -> None:

@@ -24,6 +24,7 @@ from napari_orient.engine.discovery.annealing import (
     with_particle_probabilities,
 )
 from napari_orient.engine.discovery.filled_density import fill_outliers
+from napari_orient.engine.discovery.half_maps import FINEST_VOXELS
 from napari_orient.engine.discovery.held_out import (
     ClassComparison,
     LikelihoodGain,
@@ -48,6 +49,7 @@ from napari_orient.engine.particles import (
 )
 from napari_orient.engine.streams import Note, Stream, stoppable
 from napari_orient.engine.tomogram.outside import inside_only
+from napari_orient.engine.tomogram.prewhitening import levelled
 
 _LEAST_VOXELS = 15
 """Least diameter in voxels of the tomogram: fewer show no shape at the detail of the search."""
@@ -94,6 +96,7 @@ def discover(
     step = run.counter.step("Searching for gold and other outliers of density", advance=0)
     yield step
     run = replace(run, picks=(yield from stoppable(fill_outliers(picks, options), step)))
+    run = yield from run.levelled()
     spectra = yield from run.observe()
     results = yield from run.starts(spectra)
     starts, words = len(results), ""
@@ -116,6 +119,14 @@ def discover(
         starts=starts,
         class_count_words=words,
         aligned=align_to is not None,
+    )
+
+
+def smooth_words(names: Sequence[str]) -> str:
+    """What is said of the smooth tomograms of some names."""
+    return (
+        f"{', '.join(names)}: smooth. Power is levelled before particles are searched and averaged, so that the fine "
+        "detail of maps is as strong as in a sharpened one."
     )
 
 
@@ -240,6 +251,18 @@ class DiscoveryRun:
             rotations=assignment.rotations.double().cpu().numpy(),
             kind=np.array([class_name(int(item)) for item in label]) if several else particles.kind,
         )
+
+    def levelled(self) -> Stream[DiscoveryStep, DiscoveryRun]:
+        """The run with the power of smooth tomograms levelled, and a note where there are any."""
+        box, level = self.options.patch_side * self.options.patch_voxel_size, []
+        for tomogram, particles in self.picks:
+            finest = FINEST_VOXELS * tomogram.voxel_size
+            level.append((levelled(tomogram, particles.positions, box=box, resolution=finest), particles))
+            yield self.counter.step("Measuring how steeply power falls", advance=0)
+        smooth = [after.name for (before, _), (after, _) in zip(self.picks, level, strict=True) if before is not after]
+        if smooth:
+            yield self.counter.step("Levelling power", advance=0, notes=(Note(smooth_words(smooth)),))
+        return replace(self, picks=level)
 
     def observe(self) -> Stream[DiscoveryStep, PatchSpectra]:
         """The spectra of the picks that starts are made from; a note warns of a diameter that does not fit."""

@@ -18,6 +18,7 @@ from napari_orient.engine.particles import FloatArray, Labelled, Tomogram, evenl
 from napari_orient.engine.patches import raw_cubes
 from napari_orient.engine.streams import Work
 from napari_orient.engine.tomogram.gold_beads import GoldBeads, WithoutBeads, estimate_gold_beads
+from napari_orient.engine.tomogram.prewhitening import LevelledDensity
 from napari_orient.engine.tomogram.voxel_outliers import OutlierLimits, estimate_outlier_limits
 
 _SAMPLE = 64
@@ -52,9 +53,9 @@ def fill_outliers(picks: Labelled, options: DiscoveryOptions) -> Work[Labelled]:
 
 
 def as_measured(tomogram: Tomogram) -> Tomogram:
-    """The tomogram without anything filled or subtracted."""
+    """The tomogram without anything filled, subtracted or levelled."""
     density = tomogram.density
-    while isinstance(density, FilledDensity | WithoutBeads):
+    while isinstance(density, FilledDensity | WithoutBeads | LevelledDensity):
         density = density.density
     return replace(tomogram, density=density)
 

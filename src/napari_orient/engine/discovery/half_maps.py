@@ -66,7 +66,7 @@ _MOST_DISPLACED = 1.5
 _JOINED = 0.14
 """Resolution, in diameters, up to which both halves are refined against the map of all, as by RELION's
 ``--low_resol_join_halves``: the low-pass of the search, up to which they have a start in common anyway."""
-_FINEST = 2.4
+FINEST_VOXELS = 2.4
 """Finest detail used, in voxels of the tomogram: Nyquist is 2, and interpolation fails before it."""
 _SAME_POSE_DEG = 20.0
 """Rotation, in degrees, beyond which two poses of a particle are different ones, not one pose with two errors."""
@@ -101,7 +101,7 @@ def average_in_halves(
 def fsc_weighted_reference(density: NDArray[np.float32], found: Average, options: DiscoveryOptions) -> Reference:
     """A map or half map multiplied by the halves' FSC shell by shell, low-passed where that is 0.143, and masked."""
     voxel_size = found.voxel_size
-    finest = _FINEST * voxel_size
+    finest = FINEST_VOXELS * voxel_size
     filtered = found.filtered(density, finest=finest, radius=options.radius)
     resolution = max(finest, found.fsc.resolution(0.143))
     return build_reference(filtered, voxel_size, resolution=resolution, radius=options.radius + 4 * voxel_size)

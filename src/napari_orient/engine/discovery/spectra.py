@@ -24,6 +24,7 @@ from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.streams import Work
+from napari_orient.engine.tomogram.prewhitening import before_levelling
 from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry
 
 FINEST = 2.1
@@ -180,7 +181,7 @@ def _dark(positions: Sequence[tuple[Tomogram, FloatArray]], options: DiscoveryOp
     ball = offsets(options.patch_side, options.patch_voxel_size).norm(dim=-1) < _CONTRAST_BALL * options.radius
     levels = torch.cat(
         [
-            _cut(tomogram, at[evenly_spaced_rows(len(at), _SAMPLE)], options)[:, ball].mean(1)
+            _cut(before_levelling(tomogram), at[evenly_spaced_rows(len(at), _SAMPLE)], options)[:, ball].mean(1)
             for tomogram, at in positions
         ]
     )
@@ -258,6 +259,7 @@ def _radial_profiles(
     for tomogram, at in positions:
         rows = at[:: -(-total // _PROFILE_SAMPLE)]
         for first in range(0, len(rows), BATCH):
-            patches = cut_patches(tomogram, rows[first : first + BATCH], side=side, voxel_size=voxel_size)
+            some = rows[first : first + BATCH]
+            patches = cut_patches(before_levelling(tomogram), some, side=side, voxel_size=voxel_size)
             profiles.append(patches.reshape(len(patches), -1)[:, within.numpy()] @ weight)
     return np.concatenate(profiles)

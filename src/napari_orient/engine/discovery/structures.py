@@ -74,7 +74,7 @@ class StructureRefinement:
 
     Parameters
     ----------
-    picks : tomograms, outliers of density filled, each with its own picks.
+    picks : tomograms, outliers of density filled and steep power levelled, each with its own picks.
     wedges : the missing wedge of each tomogram.
     dark : whether particles are darker than their surroundings.
     counter : makes the steps.

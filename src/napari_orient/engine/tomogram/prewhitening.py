@@ -60,6 +60,12 @@ def levelled(tomogram: Tomogram, positions: FloatArray, *, box: float, resolutio
     return tomogram if found is None else found.applied_to(tomogram)
 
 
+def before_levelling(tomogram: Tomogram) -> Tomogram:
+    """The tomogram that one was levelled from; itself where it is as it was."""
+    density = tomogram.density
+    return replace(tomogram, density=density.density) if isinstance(density, LevelledDensity) else tomogram
+
+
 def estimate_prewhitening(
     tomogram: Tomogram, positions: FloatArray, *, box: float, resolution: float
 ) -> Prewhitening | None:

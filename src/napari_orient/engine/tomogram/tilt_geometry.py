@@ -21,6 +21,7 @@ from napari_orient.engine.model.wedge import NO_WEDGE, Wedge, estimate_wedge, lo
 from napari_orient.engine.parameters import WedgeOptions
 from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.patches import cut_patches
+from napari_orient.engine.tomogram.prewhitening import before_levelling
 
 _SAMPLE = 128
 """Patches that the wedge is estimated from, at most. One PolNet patch gives the edges within 3°, ten within 2.5°."""
@@ -68,7 +69,7 @@ class TiltGeometry:
 
 
 def tilt_geometry(tomogram: Tomogram, positions: FloatArray, options: WedgeOptions, *, side: int) -> TiltGeometry:
-    """How the tomogram was tilted, as the options give it or else as its patches show it.
+    """How the tomogram was tilted, as the options give it or else as its patches show it; before it was levelled.
 
     Parameters
     ----------
@@ -80,6 +81,8 @@ def tilt_geometry(tomogram: Tomogram, positions: FloatArray, options: WedgeOptio
     InputError
         If the range of tilts that is given is empty.
     """
+    # Levelled noise has no wedge where smoothing left rounding errors alone.
+    tomogram = before_levelling(tomogram)
     side = min(side, _WIDEST_PATCH, min(tomogram.density.shape) // 2 * 2)
     places = positions[evenly_spaced_rows(len(positions), _SAMPLE)]
     if len(places) < _ENOUGH_PICKS and min(tomogram.density.shape) >= _LEAST_PATCH_LENGTHS * side:
