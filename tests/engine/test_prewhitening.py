@@ -74,6 +74,15 @@ def test_a_part_is_filtered_as_the_whole_is_at_faces_and_where_values_are_no_num
     assert np.isfinite(np.asarray(level(tomogram(density)).density)).all()
 
 
+def test_a_ramp_of_density_leaks_into_nothing_at_faces_either():
+    density = gaussian_filter(np.random.default_rng(0).normal(size=(SIZE,) * 3).astype(np.float32), 1.5)
+    ramp = np.linspace(-60, 60, SIZE, dtype=np.float32) * density.std()
+    places = np.array([[60.0, 450.0, 450.0], [900.0, 450.0, 450.0], [450.0, 60.0, 450.0]])
+    flat, ramped = (spectra(level(tomogram(each)), places) for each in (density, density + ramp))
+    radius = torch.fft.fftfreq(flat.shape[1], 1 / flat.shape[1]).abs()
+    assert agreement(flat[:, radius >= 2], ramped[:, radius >= 2]) > 0.99
+
+
 def test_outliers_are_filled_before_a_filter_spreads_them():
     density = gaussian_filter(noisy(), 1.5)
     found = estimate_prewhitening(tomogram(density), PICKS, box=OPTIONS.box, resolution=OPTIONS.network_resolution)

@@ -29,6 +29,14 @@ def test_what_lies_high_on_a_ramp_is_no_outlier(limits):
     assert [limits.mask(cube_at(place, seed=1)) for place in range(8)] == [None] * 8
 
 
+def test_the_ends_of_a_wide_patch_on_a_ramp_are_no_outliers_and_gold_there_is_filled_by_the_ramp(limits):
+    ramp = 40 * (np.arange(SIDE) / SIDE - 0.5)
+    flat, golden = cube_at(3, seed=1), cube_at(3, gold=True)
+    assert limits.mask(flat + ramp) is None or not limits.mask(flat + ramp).any()
+    filled = limits.fill((golden + ramp).astype(np.float32))
+    assert np.abs((filled - ramp)[5:9, 5:9, 5:9] - limits.fill(golden)[5:9, 5:9, 5:9]).max() < 2.5
+
+
 @pytest.mark.parametrize("place", [0, 3, 7])
 def test_gold_is_found_and_filled_wherever_it_lies_on_a_ramp(limits, place):
     cube = cube_at(place, gold=True)

@@ -448,7 +448,8 @@ def _batches(
     side = options.side
     index, frequency = half_sphere(side, voxel_size, 2 * voxel_size)
     view = window(side, voxel_size, (side / 2 - _WINDOW_MARGIN) * voxel_size)
-    sample = cut_patches(tomogram, particles.positions[:_SAMPLE], side=side, voxel_size=voxel_size, centring="rounded")
+    cut = partial(cut_patches, tomogram, side=side, voxel_size=voxel_size, level=True)
+    sample = cut(particles.positions[:_SAMPLE], centring="rounded")
     power = mean_power(torch.from_numpy(sample), view)
     own_side = round(side * voxel_size / tomogram.voxel_size / 2) * 2
     wedge = tilt_geometry(tomogram, particles.positions, options.wedge, side=own_side).wedge
@@ -469,7 +470,7 @@ def _batches(
     batch = device_batch_size(device, _BATCH)
     for start in range(0, len(particles), batch):
         rows = np.arange(start, min(start + batch, len(particles)))
-        cubes = cut_patches(tomogram, voxel_centres[rows], side=side, voxel_size=voxel_size)
+        cubes = cut(voxel_centres[rows])
         spectrum = torch.fft.rfftn(torch.from_numpy(cubes).to(device) * view, dim=(-3, -2, -1)).flatten(1)[:, index]
         angle = 2 * torch.pi * shifts[rows] @ frequency.T
         values = spectrum * unit_phase(angle)

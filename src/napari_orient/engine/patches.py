@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.particles import Density, FloatArray, Tomogram
+from napari_orient.engine.ramps import plane_means, ramp_of
 
 PatchArray = NDArray[np.float32]
 
@@ -23,10 +23,6 @@ ROUNDING = 1e-6
 
 _ON_VOXEL = 1e-6
 """Distance in voxels from a voxel's centre below which nothing is interpolated."""
-
-_LEAST_RAMP = 0.2
-"""Share of a cube's variance from which its plane is a ramp of the tomogram. One of 10 standard deviations across 220
-voxels holds 0.3 of a patch of 48; taken out of every patch, planes cost proteasomes 0.3 of 3.1 degrees."""
 
 _REGION_BYTES = 2**26
 """Most bytes of a tomogram that are held at once for the patches of one call: four of PolNet's tomograms; chosen."""
@@ -111,12 +107,12 @@ def normalised(cube: NDArray[Any], *, out: PatchArray | None = None, level: bool
     """
     # Each of these passes over the voxels takes a fourteenth of the time that cutting a patch does.
     cube = np.ascontiguousarray(cube, np.float32)
-    mean = _plane_means(cube).mean()
+    mean = plane_means(cube).mean()
     if not np.isfinite(mean):
         return normalised(without_infinite(cube), out=out, level=level)
     values: PatchArray = np.subtract(cube, mean, out=out)
     deviation = _deviation(values)
-    ramp = _ramp(values, deviation) if level else None
+    ramp = ramp_of(values, deviation) if level else None
     if ramp is not None:
         values -= ramp
         deviation = _deviation(values)
@@ -126,13 +122,6 @@ def normalised(cube: NDArray[Any], *, out: PatchArray | None = None, level: bool
     else:
         values[...] = 0
     return values
-
-
-def _plane_means(cube: PatchArray) -> PatchArray:
-    """Mean of each plane along z, (n,). Not NumPy's, which takes three times as long; as many threads, as many bits."""
-    import torch
-
-    return np.asarray(torch.from_numpy(cube).mean((1, 2)).numpy())
 
 
 def _deviation(centred: PatchArray) -> np.float32:
@@ -148,27 +137,6 @@ def without_infinite(cube: NDArray[Any]) -> PatchArray:
     finite = np.isfinite(cube)
     mean = cube[finite].mean(dtype=np.float64) if finite.any() else 0.0
     return np.where(finite, cube, mean).astype(np.float32)
-
-
-def _ramp(cube: PatchArray, deviation: np.float32) -> PatchArray | None:
-    """The plane that fits a cube (n, n, n) of mean 0 best by least squares; None if it is no ramp."""
-    along_z, beneath = _plane_means(cube), cube.mean(axis=0)
-    # Lines about the middle are orthogonal to one another: each slope is a regression of its own, and what the plane
-    # holds of the variance is the sum over the three.
-    profiles = (along_z, beneath.mean(axis=1), beneath.mean(axis=0))
-    lines = [_line_about_middle(len(item)) for item in profiles]
-    slopes = [float(np.dot(line, item) / np.dot(line, line)) for line, item in zip(lines, profiles, strict=True)]
-    held = sum(slope**2 * float(np.dot(line, line)) / len(line) for slope, line in zip(slopes, lines, strict=True))
-    if held <= _LEAST_RAMP * float(deviation) ** 2:
-        return None
-    z, y, x = (np.float32(slope) * line for slope, line in zip(slopes, lines, strict=True))
-    return np.asarray(z[:, None, None] + y[:, None] + x)
-
-
-@lru_cache(maxsize=32)
-def _line_about_middle(count: int) -> PatchArray:
-    """Places of voxels along a line from its middle, (n,)."""
-    return np.arange(count, dtype=np.float32) - np.float32((count - 1) / 2)
 
 
 def raw_cubes(tomogram: Tomogram, positions: FloatArray, *, side: int) -> Iterator[NDArray[Any]]:
@@ -245,7 +213,7 @@ def _cube(density: Density, corner: NDArray[np.int_], side: int) -> PatchArray:
     cube = np.zeros((side,) * 3, np.float32)
     bounds = [(int(first), int(last)) for first, last in zip(low - corner, high - corner, strict=True)]
     cube[tuple(slice(*both) for both in bounds)] = inner
-    mean = _plane_means(cube).sum() * (side * side / inner.size)
+    mean = plane_means(cube).sum() * (side * side / inner.size)
     if not np.isfinite(mean):
         mean = without_infinite(np.asarray(inner, np.float32)).mean()
     for axis, (first, last) in enumerate(bounds):

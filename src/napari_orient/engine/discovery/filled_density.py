@@ -19,7 +19,7 @@ from napari_orient.engine.patches import raw_cubes
 from napari_orient.engine.streams import Work
 from napari_orient.engine.tomogram.gold_beads import GoldBeads, WithoutBeads, estimate_gold_beads
 from napari_orient.engine.tomogram.prewhitening import LevelledDensity
-from napari_orient.engine.tomogram.voxel_outliers import OutlierLimits, estimate_outlier_limits
+from napari_orient.engine.tomogram.voxel_outliers import OutlierLimits, estimate_outlier_limits, fillings
 
 _SAMPLE = 64
 """Picks that the usual density is read off, at most, as in `refinement.refine`."""
@@ -99,5 +99,5 @@ def _outliers(
     if mask is None or not mask.any() or mask.all():
         return np.zeros((0, 3), int), np.zeros(0, np.float32)
     voxels = np.argwhere(mask) + corner
-    voxels = voxels[((voxels >= 0) & (voxels < tomogram.density.shape)).all(1)]
-    return voxels, np.full(len(voxels), cube[~mask].mean(dtype=np.float64), np.float32)
+    inside = ((voxels >= 0) & (voxels < tomogram.density.shape)).all(1)
+    return voxels[inside], fillings(cube, mask)[inside]

@@ -247,7 +247,7 @@ class ParticlePatches:
 
     def cut(self, rows: NDArray[np.int_]) -> torch.Tensor:
         """The patches of some rows, (R, n, n, n)."""
-        return torch.from_numpy(cut_patches(self.tomogram, self.voxel_centres[rows], side=self.side))
+        return torch.from_numpy(cut_patches(self.tomogram, self.voxel_centres[rows], side=self.side, level=True))
 
     def start(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotations (N, 3, 3) and shifts (N, 3) in Å that fits begin from."""

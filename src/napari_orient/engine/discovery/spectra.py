@@ -170,7 +170,7 @@ def _wedge(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions)
 
 def _cut(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Tensor:
     return torch.from_numpy(
-        cut_patches(tomogram, positions, side=options.patch_side, voxel_size=options.patch_voxel_size)
+        cut_patches(tomogram, positions, side=options.patch_side, voxel_size=options.patch_voxel_size, level=True)
     )
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from napari_orient.engine.io.volumes.on_demand import ChangedDensity
 from napari_orient.engine.particles import Density, FloatArray, Tomogram, evenly_spaced_rows
+from napari_orient.engine.ramps import ramp_in
 
 Volume = NDArray[np.float32]
 
@@ -190,13 +191,15 @@ def _reflected(
     *,
     repair: Callable[[Volume], Volume] | None = None,
 ) -> Volume:
-    """Voxels (z, y, x) of a volume from a corner on, about a mean of 0; beyond its faces its mirror images.
+    """Voxels (z, y, x) of a volume from a corner on, about a mean of 0, without a ramp; beyond its faces mirror images.
 
     Values that are no numbers are 0, but where they are repaired.
     """
     low = corner.clip(0, np.array(density.shape) - 1)
     high = (corner + shape).clip(low + 1, density.shape)
     block = np.array(density[tuple(map(slice, low, high))], np.float32)
+    ramp = ramp_in(block)
+    block -= 0 if ramp is None else ramp
     block = block if repair is None else repair(block)
     finite = np.isfinite(block)
     block -= block[finite].mean(dtype=np.float64) if finite.any() else 0

@@ -87,12 +87,12 @@ def tilt_geometry(tomogram: Tomogram, positions: FloatArray, options: WedgeOptio
     places = positions[evenly_spaced_rows(len(positions), _SAMPLE)]
     if len(places) < _ENOUGH_PICKS and min(tomogram.density.shape) >= _LEAST_PATCH_LENGTHS * side:
         places = np.concatenate([places, _spread(tomogram, side, _SAMPLE - len(places))])
-    patches = torch.from_numpy(cut_patches(tomogram, places, side=side, centring="rounded"))
+    patches = torch.from_numpy(cut_patches(tomogram, places, side=side, centring="rounded", level=True))
     larger = min(_SMOOTH_PATCH, min(tomogram.density.shape) // 2 * 2)
     if larger > side and _power(patches, tomogram.voxel_size)[1]:
         some = evenly_spaced_rows(len(places), max(1, _SAMPLE * side**3 // larger**3))
         middles = _within(places[some], tomogram, larger)
-        patches = torch.from_numpy(cut_patches(tomogram, middles, side=larger, centring="rounded"))
+        patches = torch.from_numpy(cut_patches(tomogram, middles, side=larger, centring="rounded", level=True))
     return geometry_of_patches(
         patches, options, voxel_size=tomogram.voxel_size, series=tilt_series_of(tomogram, options)
     )

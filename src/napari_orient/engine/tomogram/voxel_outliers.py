@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_orient.engine.ramps import ramp_in
+
 Cube = NDArray[Any]
 
 _BLUR_VOXELS = 1.5
@@ -69,7 +71,7 @@ class OutlierLimits:
         # Where a value is no number, neither comparison holds.
         if self.trigger[0] <= cube.min() - middle and cube.max() - middle <= self.trigger[1]:
             return None
-        cube = cube - middle
+        cube = _without_ramp(cube - middle)
         broken = ~np.isfinite(cube)
         broken |= _alone(_beyond(cube, self.hot) | broken)
         smooth = _smoothed(np.where(broken, np.mean(self.trigger), cube))
@@ -84,7 +86,9 @@ class OutlierLimits:
         outliers = self.mask(cube)
         if outliers is None or outliers.all():
             return cube
-        return np.where(outliers, cube[~outliers].mean(dtype=np.float64), cube).astype(np.float32)
+        filled = np.array(cube, np.float32)
+        filled[outliers] = fillings(cube, outliers)
+        return filled
 
 
 def estimate_outlier_limits(cubes: Iterable[Cube]) -> OutlierLimits | None:
@@ -108,6 +112,14 @@ def estimate_outlier_limits(cubes: Iterable[Cube]) -> OutlierLimits | None:
     )
 
 
+def fillings(cube: Cube, outliers: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """What outliers of a patch are replaced by, (M,): the mean of the rest, on the patch's ramp where it has one."""
+    ramp = ramp_in(cube)
+    level = cube if ramp is None else cube - ramp
+    mean = level[~outliers].mean(dtype=np.float64)
+    return np.asarray(mean + (0 if ramp is None else ramp[outliers]), np.float32) * np.ones(outliers.sum(), np.float32)
+
+
 def ball(side: int) -> NDArray[np.bool_]:
     """Mask of the ball that a cube of so many voxels holds, (n, n, n)."""
     line = np.square(np.arange(side) - side // 2)
@@ -122,11 +134,18 @@ def _limits(usual: tuple[float, float], deviation: float, *, ratio: float, least
 
 def _statistics(cube: Cube) -> tuple[float, float, float, float, float]:
     """Deviation of the smoothed density; how far the density goes below and above the median, voxels and smoothed."""
+    cube = _without_ramp(cube)
     smooth, inside = _smoothed(cube), ball(len(cube))
     deviation = _MAD_TO_SD * float(np.median(np.abs(smooth - np.median(smooth))))
     middle = _middle(cube)
     raw, within = cube[inside] - middle, smooth[inside] - middle
     return deviation, -float(raw.min()), float(raw.max()), -float(within.min()), float(within.max())
+
+
+def _without_ramp(cube: Cube) -> Cube:
+    """The patch without its ramp, whose ends would pass for outliers."""
+    ramp = ramp_in(cube)
+    return cube if ramp is None else cube - ramp
 
 
 def _middle(cube: Cube) -> float:
