@@ -62,9 +62,13 @@ class FSC:
     def resolution(self, threshold: float) -> float:
         """Å at which the curve first falls below the threshold; the finest shell's where it never does.
 
-        A correlation that is no number, as of an empty map, is below.
+        A correlation that is no number, as of an empty map, is below. The first shell alone is no reason: detail as
+        coarse as the box is what ramps of density have, and a contrast transfer leaves least of the particle.
         """
-        below = np.flatnonzero(~(self.correlation >= threshold))
+        is_below = ~(self.correlation >= threshold)
+        if len(is_below) > 1 and not is_below[1]:
+            is_below[0] = False
+        below = np.flatnonzero(is_below)
         if len(below) == 0:
             return float(1 / self.frequency[-1])
         last = int(below[0])
