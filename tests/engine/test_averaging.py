@@ -47,6 +47,16 @@ def test_particles_averaged_in_their_true_poses_are_the_molecule(averaged: Avera
     assert likeness(averaged.density, molecule().density(24)) > 0.97
 
 
+def test_the_average_of_a_smoothed_tomogram_is_right_as_far_as_its_halves_say(seen: tuple, averaged: Average) -> None:
+    volume, particles, _ = seen
+    smooth = replace(volume, density=gaussian_filter(volume.density, 1.0))
+    steps, found = followed(average([(smooth, particles)], options=OPTIONS))
+    assert any("phantom: smooth" in note.text for step in steps for note in step.notes)
+    both = fourier_shell_correlation(found.density * found.mask, averaged.density * found.mask, VOXEL_SIZE)
+    assert both.correlation.min() > 0.9
+    assert found.fsc.resolution(0.5) == pytest.approx(averaged.fsc.resolution(0.5), abs=2.0)
+
+
 def test_workers_that_add_up_a_tomogram_each_give_the_same_average_to_the_bit(seen: tuple) -> None:
     distributed = pytest.importorskip("distributed")
     volume, particles, _ = seen
@@ -169,6 +179,12 @@ def test_the_resolution_is_where_the_curve_crosses() -> None:
     curve = FSC(np.array([0.01, 0.02, 0.03, 0.04]), np.array([1.0, 0.8, 0.4, 0.0]))
     assert curve.resolution(0.6) == pytest.approx(1 / 0.025)
     assert FSC(np.array([0.01, 0.02]), np.array([1.0, 0.9])).resolution(0.5) == pytest.approx(50)
+
+
+def test_the_first_shell_alone_does_not_end_a_curve() -> None:
+    frequency = np.array([0.01, 0.02, 0.03, 0.04])
+    assert FSC(frequency, np.array([0.3, 0.8, 0.4, 0.0])).resolution(0.6) == pytest.approx(1 / 0.025)
+    assert FSC(frequency, np.array([0.3, 0.4, 0.8, 0.0])).resolution(0.6) == pytest.approx(100)
 
 
 def test_one_particle_cannot_be_averaged_in_halves(seen: tuple) -> None:

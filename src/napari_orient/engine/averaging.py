@@ -52,6 +52,7 @@ from napari_orient.engine.rotations import FloatArray
 from napari_orient.engine.streams import Note, Step, Stream, Work, map_steps, stoppable
 from napari_orient.engine.symmetry import C1, Symmetry
 from napari_orient.engine.tomogram.outside import inside_only, rows_of_pairs_inside
+from napari_orient.engine.tomogram.prewhitening import levelled, smooth_words
 from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry
 
 _BATCH = 32
@@ -309,9 +310,13 @@ class AveragingTask:
     @single_threaded_steps
     def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, HalfSums]:
         """The sums of either half, on the CPU."""
+        box, finest = self.options.side * self.voxel_size, 2 * max(self.voxel_size, tomogram.voxel_size)
+        level = levelled(tomogram, particles.positions, box=box, resolution=finest)
+        if level is not tomogram:
+            yield Step(0, len(particles), "Averaging", notes=(Note(smooth_words([tomogram.name])),))
         first, second = (Gridding(self.options.side, self.voxel_size).to(self.device) for _ in range(2))
         numbers = np.asarray(particles.extra[HALF_SET])
-        for rows, part in _batches(tomogram, particles, self.voxel_size, self.options, device=self.device):
+        for rows, part in _batches(level, particles, self.voxel_size, self.options, device=self.device):
             first.add(part.take(numbers[rows] == 1))
             second.add(part.take(numbers[rows] == 2))
             yield Step(int(rows[-1]) + 1, len(particles), "Averaging")
@@ -354,13 +359,14 @@ def _summed(
         while following in waiting:
             halves = _added(halves, waiting.pop(following))
             following += 1
-        yield Step(done, total, event.message or "Averaging")
+        notes = event.news.notes if isinstance(event.news, Step) else ()
+        yield Step(done, total, event.message or "Averaging", notes=notes)
     return halves
 
 
 def _among(done: int, total: int, step: Step) -> Step:
     """A step of one tomogram among those of all."""
-    return Step(done + step.done, total, step.message)
+    return Step(done + step.done, total, step.message, notes=step.notes)
 
 
 def _added(halves: list[Gridding], own: HalfSums) -> list[Gridding]:

@@ -49,7 +49,7 @@ from napari_orient.engine.particles import (
 )
 from napari_orient.engine.streams import Note, Stream, stoppable
 from napari_orient.engine.tomogram.outside import inside_only
-from napari_orient.engine.tomogram.prewhitening import levelled
+from napari_orient.engine.tomogram.prewhitening import levelled, smooth_words
 
 _LEAST_VOXELS = 15
 """Least diameter in voxels of the tomogram: fewer show no shape at the detail of the search."""
@@ -119,14 +119,6 @@ def discover(
         starts=starts,
         class_count_words=words,
         aligned=align_to is not None,
-    )
-
-
-def smooth_words(names: Sequence[str]) -> str:
-    """What is said of the smooth tomograms of some names."""
-    return (
-        f"{', '.join(names)}: smooth. Power is levelled before particles are searched and averaged, so that the fine "
-        "detail of maps is as strong as in a sharpened one."
     )
 
 

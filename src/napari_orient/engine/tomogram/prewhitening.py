@@ -14,7 +14,7 @@ their own power afterwards; and where power does not fall so steeply nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,8 +55,10 @@ _STOPPED = 1.4
 def levelled(tomogram: Tomogram, positions: FloatArray, *, box: float, resolution: float) -> Tomogram:
     """The tomogram, filtered so that its power is level, as it is read; as it is, where it does not fall steeply.
 
-    Parameters are those of `estimate_prewhitening`.
+    One that is levelled stays as it is. Parameters are those of `estimate_prewhitening`.
     """
+    if isinstance(tomogram.density, LevelledDensity):
+        return tomogram
     found = estimate_prewhitening(tomogram, positions, box=box, resolution=resolution)
     return tomogram if found is None else found.applied_to(tomogram)
 
@@ -65,6 +67,14 @@ def before_levelling(tomogram: Tomogram) -> Tomogram:
     """The tomogram that one was levelled from; itself where it is as it was."""
     density = tomogram.density
     return replace(tomogram, density=density.density) if isinstance(density, LevelledDensity) else tomogram
+
+
+def smooth_words(names: Sequence[str]) -> str:
+    """What is said of the smooth tomograms of some names where their particles are averaged."""
+    return (
+        f"{', '.join(names)}: smooth. Power is levelled before particles are cut, so that the fine detail of their "
+        "average is as strong as in a sharpened map."
+    )
 
 
 def estimate_prewhitening(
