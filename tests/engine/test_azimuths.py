@@ -114,6 +114,7 @@ def test_the_cyclic_order_is_what_all_harmonics_that_stand_out_are_multiples_of(
     assert cyclic_order_of(quiet | {3: 8.0, 4: 9.0, 5: 7.0}, 60) == 1, "what has no order shows every order"
     assert cyclic_order_of(quiet | {2: 3.5, 3: 3.0, 4: 2.2}, 60) == 1, "two and three have no order in common"
     assert cyclic_order_of(quiet | {2: 2.1, 7: 5.1}, 60) == 7
+    assert cyclic_order_of(quiet | {2: 2.6, 7: 2.6}, 60) == 7, "held-out particles decide on that"
     assert cyclic_order_of(quiet | {2: 8.0, 4: 6.0}, 60) == 0
     assert cyclic_order_of(quiet | {2: 8.0}, 60) == 0, "two repeats may come of anything squashed"
     assert cyclic_order_of({}, 60) == 0

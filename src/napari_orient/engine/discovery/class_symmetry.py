@@ -163,7 +163,8 @@ class SymmetrySearch:
     def _with_cyclic_order(self, found: PosedClass, plain: PosedClass) -> Stream[Any, PosedClass | None]:
         """A class that is round about z, with the cyclic order and azimuths of its particles; None where there is none.
 
-        Where what stands out has no common order, it is the plain class: that is not round.
+        Where what stands out has no common order, or held-out particles are explained no better with it, it is the
+        plain class.
         The order has two-fold axes across where the map has, unless held-out particles are explained worse with them;
         where the map may have them, if those are explained better.
         """
@@ -177,7 +178,17 @@ class SymmetrySearch:
             return replace(plain, notes=(f"{estimate.words} It is averaged as C1.",))
         labelled = with_azimuths(harmonics.labelled, harmonics.parts[estimate.order], estimate.order)
         cyclic = replace(found, average=(yield from self._averaged(labelled, symmetry(f"C{estimate.order}"))))
-        cyclic = replace(cyclic, labelled=labelled, notes=(estimate.words,))
+        cyclic = replace(cyclic, labelled=labelled)
+        own, without = (yield from self._log_likelihoods(cyclic)), (yield from self._log_likelihoods(plain))
+        gain = LikelihoodGain.between(own, without)
+        verb = "raises" if gain.significant else "does not raise"
+        notes = (
+            estimate.words,
+            f"That order {verb} the log-likelihood of particles that were not averaged: {gain.words} each.",
+        )
+        if not gain.significant:
+            return replace(plain, notes=(*notes, "It is averaged as C1."))
+        cyclic = replace(cyclic, notes=notes)
         across = yield from search_two_fold_across(
             cyclic.average.as_reference(),
             cyclic.average.voxel_size,
@@ -190,8 +201,8 @@ class SymmetrySearch:
             return cyclic
         group = symmetry(written_form(f"D{estimate.order}", _Z, across.direction))
         dihedral = yield from self._in_frame(cyclic, group)
-        alone, both = (yield from self._log_likelihoods(cyclic)), (yield from self._log_likelihoods(dihedral))
-        worse, better = (LikelihoodGain.between(*pair).significant for pair in ((alone, both), (both, alone)))
+        both = yield from self._log_likelihoods(dihedral)
+        worse, better = (LikelihoodGain.between(*pair).significant for pair in ((own, both), (both, own)))
         kept = not worse if across.holds else better
         return replace(dihedral, notes=(*cyclic.notes, f"Across it: {across.words}.")) if kept else cyclic
 
@@ -270,8 +281,7 @@ _SHARE_OF_STRONGEST = 0.25
 """Least excess over the median, as a share of the strongest harmonic's: the missing wedge lets a sixth of it appear in
 harmonics two away (measured on rings of blobs of order 7)."""
 _SHARE_OF_TWO = 0.5
-"""Share of the strongest harmonic's excess from which two repeats count beside it. Of 6utj (C7) they have 0.2, of 4v4r
-(C1), strongly denoised and taken for round, 1.3 of that of three; chosen between."""
+"""Share of the strongest harmonic's excess from which two repeats count beside an even order; chosen."""
 _LEAST_ORDER = 3
 """Lowest cyclic order that counts: whatever is slightly squashed repeats twice in a whole rotation."""
 _RADIUS_POWER = 0.95
@@ -345,9 +355,9 @@ def cyclic_order_of(power: dict[int, float], count: int) -> int:
     if not standing_out:
         return 0
     order = math.gcd(*standing_out)
-    if excess.get(2, 0.0) >= _SHARE_OF_TWO * strongest:
-        # What repeats twice and three times has no order; twice and four times may be but squashed.
-        return order % 2
+    if order % 2 == 0 and excess.get(2, 0.0) >= _SHARE_OF_TWO * strongest:
+        # What repeats twice and four times may be but squashed.
+        return 0
     return order if order in standing_out else 1
 
 
