@@ -8,7 +8,7 @@ import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, CENTRE_ERROR
+from napari_orient.engine.io.columns import AXIS_ERROR, AZIMUTH_ERROR, CENTRE_ERROR, POSE_UNKNOWN
 from napari_orient.engine.parameters import RefinementOptions
 from napari_orient.engine.particles import Particles, Tomogram
 from napari_orient.engine.patches import cut_patches
@@ -260,6 +260,7 @@ def test_picks_in_the_corners_come_out_less_sure_and_never_nan(seen: tuple, refi
     assert np.isfinite(found.positions).all()
     assert np.allclose(np.linalg.det(found.required_rotations()), 1, atol=1e-5)
     assert found.expected_error_deg.min() > 3 * np.median(refined.particles.expected_error_deg)
+    assert (found.extra[POSE_UNKNOWN] == "outside the tomogram").all()
     assert (found.confidence < 0.01).all()
     # As far as the search goes, a voxel more, and what the fit does not determine.
     reach = refined.finder.options.search.max_shift + 10 + 2 * found.extra[CENTRE_ERROR]

@@ -10,14 +10,21 @@ from napari_orient.engine.model.forward import build_forward_model
 from napari_orient.engine.model.missing import MissingVoxels
 from napari_orient.engine.model.wedge import NO_WEDGE
 from napari_orient.engine.parameters import RefinementOptions
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.refinement.refine import refine
+from napari_orient.engine.refinement.uncertainty import truncated_share
 from napari_orient.engine.rotations import angle_deg
 from napari_orient.engine.templates import Template
 
 CUT = 10
 """Voxels taken off the tomogram's side, so that eight particles stand none to four voxels within it."""
 OPTIONS = RefinementOptions.of(max_shift=20.0, rotations=900, search_resolution=36.0, precision="precise", device="cpu")
+
+
+def test_half_of_a_ball_on_a_face_is_unseen_and_none_of_one_well_inside() -> None:
+    extent = Extent((40, 50, 60), 10.0)
+    places = np.array([[-5.0, 200, 300], [200, 495, 300], [200, 200, 300], [200, 200, 595 - 35]])
+    np.testing.assert_allclose(truncated_share(places, extent, 70.0), [0.5, 0.5, 0, 0.25 * 2.5 / 4], atol=1e-9)
 
 
 @pytest.mark.parametrize("precision", ["precise", "fast"])
@@ -32,11 +39,10 @@ def test_particles_at_the_border_are_fitted_to_what_is_inside_and_expect_what_th
         OPTIONS.replace(precision=precision),
     )
     _, refined = followed(stream)
-    to_face = (truth.positions[:, 0] - (CUT - 0.5) * VOXEL_SIZE) / refined.finder.reference.radius
+    missing = truncated_share(truth.positions - [CUT * VOXEL_SIZE, 0, 0], cut.extent, refined.finder.reference.radius)
     expected = np.asarray(refined.particles.expected_error_deg)
     error = angle_deg(refined.particles.required_rotations(), truth.required_rotations())
-    # Of a ball whose middle is 0.35 radii from a face a quarter is outside.
-    lost, whole = to_face < 0.35, to_face > 0.9
+    lost, whole = missing > 0.25, missing < 0.01
     # Taken for empty, what lies beyond the face moves these by 8 and 13 degrees.
     assert error[lost].max() < 4
     assert (np.asarray(refined.particles.confidence)[lost] > 0.9).all()

@@ -44,10 +44,9 @@ from napari_orient.engine.refinement.patch_fits import patches_held
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.refinement.tomogram_model import ParticleSample, estimate_tomogram_model
 from napari_orient.engine.refinement.uncertainty import (
-    FAR,
     particle_side,
-    too_far,
-    too_far_note,
+    truncated_share,
+    unknown_poses,
 )
 from napari_orient.engine.refinement.variability import Variability, estimate_variability
 from napari_orient.engine.statistics.detection import (
@@ -85,7 +84,7 @@ class RefinementResult:
         rotations, confidence, expected error, and the columns of `io.columns` for what follows.
     moved : (N, 3) xyz in Å by which each particle was recentred.
     score : (N,) match in standard deviations of the noise.
-    p_false : (N,) probability that a pick is false by its score, or 1 where its pose is unknown.
+    p_false : (N,) probability that a pick is false by its score, or 1 where too much is outside the tomogram.
     p_right : (N,) probability that a pose is near the right mode: no false pick, and no competing mode is right.
     error_if_right_deg, error_if_wrong_deg : (N,) expected error of the rotation in either case; expected errors and
         confidence of the particles follow from these three.
@@ -254,7 +253,9 @@ def refine_all(
     once = torch.from_numpy(~duplicate_rows(found_at, distance))
     found_variability = estimate_variability(finder, poses, cut_rows, once=once, batch=batch)
     variability = yield from stoppable(found_variability, step)
-    answer = _result(particles.located_in(tomogram), poses, finder, log_odds=log_odds, variability=variability)
+    answer = _result(
+        particles.located_in(tomogram), poses, finder, tomogram, log_odds=log_odds, variability=variability
+    )
     note = duplicates_note(answer.particles, distance)
     answer = replace(answer, warnings=(*answer.warnings, *([note] if note else [])))
     if len(answer.warnings) > len(finder.warnings):
@@ -347,7 +348,7 @@ def refine_with(finder: PoseFinder, tomogram: Tomogram, particles: Particles) ->
     """
     check_inside(particles, tomogram.extent, name=tomogram.name)
     poses = _find(finder, tomogram, particles)
-    return _result(particles.located_in(tomogram), poses, replace(finder, warnings=()))
+    return _result(particles.located_in(tomogram), poses, replace(finder, warnings=()), tomogram)
 
 
 def cut_for(finder: PoseFinder, tomogram: Tomogram, particles: Particles) -> torch.Tensor:
@@ -465,6 +466,7 @@ def _result(
     particles: Particles,
     poses: Poses,
     finder: PoseFinder,
+    tomogram: Tomogram,
     *,
     log_odds: torch.Tensor | float = 0.0,
     variability: Variability | None = None,
@@ -478,9 +480,10 @@ def _result(
     """
     if variability is not None:
         poses = variability.widened(poses, likelihood_scale=finder.calibration.likelihood_scale)
-    max_shift = finder.options.search.max_shift
-    far = too_far(poses, finder.reference, max_shift=max_shift)
-    p_false = torch.where(torch.from_numpy(far), 1.0, finder.p_false(poses, log_odds=log_odds))
+    found = particles.positions + poses.shifts.numpy()
+    truncated = truncated_share(found, tomogram.extent, finder.reference.radius)
+    unknown = unknown_poses(poses, finder.reference, max_shift=finder.options.search.max_shift, truncated=truncated)
+    p_false = torch.where(torch.from_numpy(unknown.rows), 1.0, finder.p_false(poses, log_odds=log_odds))
     chance = random_rotvecs(finder.options.prior, finder.group)
     poses = poses.with_false_picks(p_false, random_pose_covariance(finder.group, chance))
     p_right, if_right, if_wrong, moved = (
@@ -488,8 +491,7 @@ def _result(
     )
     expected, confidence = error_and_confidence(if_right, p_right, if_wrong, finder.group, rotvecs=chance)
     columns = _columns(poses, finder.group, variability)
-    reasons = {POSE_UNKNOWN: np.where(far, FAR, "")} if far.any() else {}
-    notes = [too_far_note(int(far.sum()), max_shift=max_shift)] if far.any() else []
+    reasons = {POSE_UNKNOWN: unknown.column} if unknown.rows.any() else {}
     kept = without_earlier_results(particles, finder.options.prior)
     return RefinementResult(
         particles=kept.replace(
@@ -506,7 +508,7 @@ def _result(
         error_if_right_deg=if_right,
         error_if_wrong_deg=if_wrong,
         finder=finder,
-        warnings=(*finder.warnings, *notes, *([variability.note] if variability else [])),
+        warnings=(*finder.warnings, *unknown.notes, *([variability.note] if variability else [])),
     )
 
 

@@ -21,13 +21,15 @@ parameters the log-likelihood of such a particle is greater by p / N there, in t
 took no part in (Akaike 1973; Efron 2004, J. Am. Stat. Assoc. 99:619); in its other poses it is not. For ten particles
 that is more than a nat, for a hundred next to nothing.
 
-**Unknown poses.** Far from its pick a pose is no answer, whatever it scores. The probability that it is right is that
-of a random pose, and the list says why.
+**Unknown poses.** Some poses are no answer, whatever they score: of particles of which next to nothing is inside the
+tomogram, far from the pick. Their probability of being right is that of a random pose, and the
+list says why.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,7 +39,7 @@ from torch import Tensor
 from napari_orient.engine.matching.fit import Fit, design_matrix, fit_poses
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.reference import Reference
-from napari_orient.engine.particles import Tomogram, evenly_spaced_rows
+from napari_orient.engine.particles import Extent, FloatArray, Tomogram, evenly_spaced_rows
 from napari_orient.engine.refinement.posterior import Poses
 from napari_orient.engine.representations import matrix_to_rotvec
 from napari_orient.engine.streams import Note
@@ -63,6 +65,9 @@ _MOST_EXCESS = 100.0
 _MODEL_PARAMETERS = 16.0
 """p, effective parameters of a tomogram's model. Of six simulated series of ten ribosomes, scores of 6 to 9, 24 of 60
 poses are wrong; probabilities leave 13.7 open with p = 0, 27.6 with 20, 37.9 with 40 (log-loss 0.68, 0.57, 0.82)."""
+_MOST_OUTSIDE = 0.5
+"""Share of a particle's volume outside the tomogram above which its pose is unknown: up to there, with the centre on a
+face, expected errors were measured."""
 
 
 @torch.no_grad()
@@ -168,6 +173,20 @@ def _scales(design: Tensor, absorbed: Tensor, residual: Tensor, *, own: Tensor) 
     return ratio
 
 
+# --- truncation ---------------------------------------------------------------------------------------------------
+
+
+def truncated_share(positions: FloatArray, extent: Extent, radius: float) -> FloatArray:
+    """Share of the volume of balls about positions (N, 3), xyz in Å, that lies beyond the tomogram's faces, (N,)."""
+    far = (np.asarray(extent.size) - 1) * extent.voxel_size
+    rim = extent.voxel_size / 2
+    inside = np.concatenate([positions + rim, far + rim - positions], axis=1) / radius
+    inside = inside.clip(-1, 1)
+    caps = (1 - inside) ** 2 * (2 + inside) / 4
+    share: FloatArray = caps.sum(axis=1).clip(max=1)
+    return share
+
+
 # --- unknown poses ----------------------------------------------------------------------------------------------------
 
 _SHIFT_SLACK = 10.0
@@ -178,18 +197,67 @@ _FARTHEST_CENTRE = 0.5
 """Radii of the reference within which its centre of mass lies, if its density says where that is at all."""
 
 
-FAR = "beyond the largest shift"
-"""Why a pose is unknown, as the list says it."""
+@dataclass(frozen=True, eq=False)
+class UnknownPoses:
+    """Which poses are unknown, and why.
+
+    Parameters
+    ----------
+    reasons : the rows of each reason, (N,) each; of several the first counts.
+    notes : a line for each reason that there is.
+    """
+
+    reasons: dict[str, NDArray[np.bool_]]
+    notes: tuple[Note, ...]
+
+    @property
+    def rows(self) -> NDArray[np.bool_]:
+        """The rows of all reasons, (N,)."""
+        return np.asarray(np.any(list(self.reasons.values()), axis=0), np.bool_)
+
+    @property
+    def column(self) -> NDArray[np.str_]:
+        """The reason of each row, (N,), empty where there is none."""
+        texts = np.full(len(self.rows), "", dtype=object)
+        for reason, rows in reversed(self.reasons.items()):
+            texts[rows] = reason
+        return texts.astype(str)
 
 
-def too_far_note(count: int, *, max_shift: float) -> Note:
-    """A warning of so many particles that were found too far from their picks."""
-    lie = "1 particle lies" if count == 1 else f"{count} particles lie"
-    return Note(
-        f"{lie} farther from the pick than a shift of {max_shift:g} Å along each axis allows: the pose is unknown, and "
-        "the expected error says so. Allow larger shifts if picks may be so far off.",
-        "warning",
-    )
+def unknown_poses(poses: Poses, reference: Reference, *, max_shift: float, truncated: FloatArray) -> UnknownPoses:
+    """The poses that are unknown, whatever their score.
+
+    Parameters
+    ----------
+    poses : with shifts from the picks.
+    max_shift : Å along each axis, as far as picks may be off.
+    truncated : (N,) share of each particle outside the tomogram, 0 to 1.
+    """
+    found = {
+        "outside the tomogram": (
+            truncated > _MOST_OUTSIDE,
+            "{} more than half outside the tomogram",
+            "",
+        ),
+        "beyond the largest shift": (
+            too_far(poses, reference, max_shift=max_shift),
+            f"{{}} farther from the pick than a shift of {max_shift:g} Å along each axis allows",
+            " Allow larger shifts if picks may be so far off.",
+        ),
+    }
+    notes = [
+        Note(
+            f"{text.format(_count(int(rows.sum())))}: the pose is unknown, and the expected error says so.{advice}",
+            "warning",
+        )
+        for rows, text, advice in found.values()
+        if rows.any()
+    ]
+    return UnknownPoses({reason: rows for reason, (rows, *_) in found.items()}, tuple(notes))
+
+
+def _count(count: int) -> str:
+    return "1 particle lies" if count == 1 else f"{count} particles lie"
 
 
 def too_far(poses: Poses, reference: Reference, *, max_shift: float) -> NDArray[np.bool_]:
