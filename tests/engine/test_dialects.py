@@ -596,7 +596,7 @@ def test_a_damaged_list_is_read_whole_or_refused_in_one_line(tmp_path, name):
         check_whole(read, path, name)
 
 
-MUTATIONS = 1000
+MUTATIONS = 500
 """Of each list; benchmarks/fuzz_lists.py makes 20,000 of each."""
 
 

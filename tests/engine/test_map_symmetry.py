@@ -18,7 +18,7 @@ from napari_orient.engine.streams import run
 from napari_orient.engine.symmetry import symmetric_angle_deg, symmetry
 
 OFF = np.array([7.0, -11.0, 5.0])
-GROUPS = ["C2@1,2,2", "C5@-1,2,0.5", "D2@1,1,1@1,-1,0", "D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917"]
+GROUPS = ["C2@1,2,2", "D2@1,1,1@1,-1,0", "D7@-0.6373,0.7642,0.0994@-0.1260,0.0239,-0.9917"]
 
 
 def map_of(group: str, *, seed: int = 3, off: np.ndarray = OFF) -> np.ndarray:
