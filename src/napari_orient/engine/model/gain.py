@@ -175,7 +175,7 @@ def _regression(reference: Reference, model: ForwardModel, observed: Tensor, fit
         transform = reference.sample(model.frequency @ fit.rotations[rows]) * model.whitened_gain[:, None]
         angle = -2 * torch.pi * (fit.shifts[rows] @ model.frequency.T)
         phase = torch.polar(fit.amplitude[rows, None].clamp_min(0), angle)
-        predicted = torch.view_as_complex(transform.contiguous()) * phase
+        predicted = torch.view_as_complex(transform) * phase
         patch = torch.view_as_complex(observed[rows].movedim(1, -1).contiguous())
         residual = (patch - predicted).abs().square().sum(0)
         return (predicted.conj() * patch).sum(0), predicted.abs().square().sum(0), residual

@@ -14,7 +14,6 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_orient.engine.errors import InputError
@@ -95,7 +94,7 @@ class Reference:
         return replace(self, table=table, reach=reach, resolution=max(resolution, self.resolution))
 
     def transform(self, frequency: Tensor) -> Tensor:
-        """The same as `sample`, complex (...), but for rounding; quicker, by where frequencies lie near each other."""
+        """What `sample` gives but for rounding, complex (...), by a kernel that needs no list of nodes."""
         place = (frequency / (self.spacing * self.reach)).reshape(1, 1, 1, -1, 3)
         found = torch.nn.functional.grid_sample(self._volume, place, align_corners=True)
         return torch.complex(found[0, 0], found[0, 1]).reshape(frequency.shape[:-1])
@@ -306,26 +305,20 @@ def _checked(density: np.ndarray) -> np.ndarray:
     return density
 
 
-@lru_cache(maxsize=2)
-def _distances(side: int) -> tuple[FloatArray, NDArray[np.intp]]:
-    """Voxels from each voxel of a cube to its middle, (side³,), and the order in which they increase."""
-    place = np.arange(side) - (side - 1) / 2
-    distance = np.sqrt(place[:, None, None] ** 2 + place[None, :, None] ** 2 + place**2).ravel()
-    return distance, np.argsort(distance)
-
-
 def support_radius(density: np.ndarray, voxel_size: float) -> float:
     """Radius in Å of the ball about the origin that holds all but 0.2 % of the power in excess of the solvent's.
 
     A map that is not masked, as a half map, has noise in all its box: by its whole power it would fill it. Shells whose
     power does not exceed the solvent's noise are therefore not counted.
     """
-    distance, order = _distances(len(density))
+    place = np.arange(len(density)) - (len(density) - 1) / 2
+    distance = np.sqrt(place[:, None, None] ** 2 + place[None, :, None] ** 2 + place**2).ravel()
     around, shell = solvent(density), distance.astype(int)
     excess = density.ravel().astype(float) ** 2 - around.power
     count = np.bincount(shell)
     least = _NOISE_ERRORS * around.deviation * np.sqrt(count)
     counted = np.bincount(shell, excess) >= np.where(count > 0, least, 0)
+    order = np.argsort(distance)
     held = np.cumsum(np.where(counted[shell], excess, 0.0)[order])
     if held[-1] <= 0:
         return float(distance[order][-1]) * voxel_size
