@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -456,6 +457,8 @@ _STEP_DEG = 3.0
 _AS_WELL = 0.05
 """Correlation by which copies in a group that contains T may be worse than those in T, and count as well; chosen. Where
 a map is nearly round about a three-fold axis, only that axis stands out."""
+_SAMPLING = 0.05
+"""Correlation by which few frequencies may differ from many: what is worse by more is not tried with many; chosen."""
 _UPRIGHT_DEG = 0.5
 """Angle within which a group's axes count as x, y and z, and need no directions in its name."""
 
@@ -512,10 +515,14 @@ def search_cubic(
         return moved
 
     # Å, of the point and of what a rotation moves at the map's rim.
-    def loss(place: FloatArray) -> float:
-        return -correlation_in(frame_at(place), fine, place[3:])
+    def loss(place: FloatArray, by: SelfCorrelation) -> float:
+        return -correlation_in(frame_at(place), by, place[3:])
 
-    place = minimum(loss, np.zeros(6), step=1.0, xatol=0.02, fatol=1e-7, maxiter=600)
+    place = minimum(partial(loss, by=coarse), np.zeros(6), step=1.0, xatol=0.1, fatol=1e-4, maxiter=600)
+    if -loss(place, coarse) < least - _SAMPLING:
+        return None
+    yield
+    place = minimum(partial(loss, by=fine), place, step=0.1, xatol=0.02, fatol=1e-7, maxiter=600)
     yield
     found = list[CubicSymmetry]()
     for containing, turned in _containing(name):
