@@ -30,7 +30,8 @@ REST = """
 they state (`x_nm`, `pos_x`, `centroid_x (px)`, `X [A]`), and a note says so. The header may stand behind `#`, as NumPy
 writes it. Angles are read as `rot, tilt, psi`, or as a quaternion `qw, qx, qy, qz`; columns that may be angles of
 another convention are named and carried. Of tables without a header the first three columns count, or those behind
-numbers of rows, objects and contours. A column without a name is left out where it is empty or numbers the rows.
+numbers of rows, classes, objects and contours. A column without a name is left out where it is empty or numbers the
+rows.
 
 **Several tables in one STAR file.** Those of one name are joined, and so are those that are called as a tomogram each;
 beside `data_particles` another table with coordinates is carried unread, with a note; else the file is refused.

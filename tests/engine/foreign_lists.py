@@ -150,6 +150,13 @@ def em(folder: Path) -> Path:
     return folder / "allmotl_1.em"
 
 
+def motive_table(folder: Path) -> Path:
+    """A row a particle without a header, as MATLAB writes a motive list that was turned."""
+    write(folder / "tomograms.doc", f"3 /data/{TOMOGRAM}.rec\n")
+    rows = [",".join(f"{value:.9g}" for value in row) for row in motive_rows().tolist()]
+    return write(folder / "allmotl_1.csv", "\n".join([*rows, ""]))
+
+
 def copick_points(rotations: np.ndarray = ROTATIONS, shift: float = 5.0) -> list[dict[str, object]]:
     points = []
     for position, rotation in zip(POSITIONS, rotations, strict=True):
@@ -367,6 +374,7 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "dynamo": dynamo,
     "stopgap": stopgap,
     "em": em,
+    "motive-table": motive_table,
     "copick": copick,
     "copick-project": copick_project,
     "ndjson": ndjson,

@@ -65,7 +65,18 @@ def test_a_list_of_every_program_is_known_by_its_content_and_read_right(tmp_path
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name not in ("relion5", "warp-matching", "imod")])
 def test_the_content_counts_whatever_the_name_of_the_file(tmp_path, name):
     path = SAMPLES[name](tmp_path)
-    if name in ("copick-project", "ndjson", "polnet", "peet", "peet-project", "eman2-boxes", "dynamo", "stopgap", "em"):
+    if name in (
+        "copick-project",
+        "ndjson",
+        "polnet",
+        "peet",
+        "peet-project",
+        "eman2-boxes",
+        "dynamo",
+        "stopgap",
+        "em",
+        "motive-table",
+    ):
         named_beside = ("polnet", "peet", "peet-project")
         other = path.with_name(f"renamed{path.suffix}.txt") if name not in named_beside else path
     else:
@@ -96,6 +107,26 @@ def test_picks_of_emclarity_say_that_they_are_of_a_region_and_which_orientation_
     assert any("region that emClarity searched, binned by 4" in note for note in read.notes)
     assert any("2 orientations" in note for note in read.notes)
     np.testing.assert_allclose(read.extra["rlnAutopickFigureOfMerit"].astype(float), [9.5, 8.5])
+
+
+@pytest.mark.parametrize("layout", ["columns", "named", "pandas"])
+def test_a_motive_list_as_a_table_has_a_particle_in_each_column_or_names(tmp_path, layout):
+    path, rows = SAMPLES["motive-table"](tmp_path), motive_rows()
+    names = (
+        "score geom1 geom2 subtomo_id tomo_id object_id subtomo_mean x y z shift_x shift_y shift_z geom3 geom4 geom5 "
+        "phi psi theta class"
+    )
+    if layout == "columns":
+        # More of them than a row of numbers may hold that is of no known layout.
+        np.savetxt(path, np.tile(rows, (20, 1)).T, delimiter=",")
+    else:
+        import pandas
+
+        pandas.DataFrame(rows, columns=names.split()).to_csv(path, index=layout == "pandas")
+    read = read_particles(path, tomogram=opened())[:2]
+    np.testing.assert_allclose(read.positions, POSITIONS, atol=1e-4)
+    assert angle_deg(read.rotations, ROTATIONS).max() < 1e-4
+    assert list(read.tomogram) == [TOMOGRAM, TOMOGRAM]
 
 
 def test_rows_as_long_as_dynamo_s_whose_columns_are_no_counts_are_refused_not_read_as_poses(tmp_path):

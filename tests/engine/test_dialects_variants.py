@@ -90,6 +90,9 @@ def test_angles_of_an_unstated_convention_are_said_to_be_unread(tmp_path):
     read = read_particles(write(tmp_path / "a.csv", text))
     assert read.rotations is None
     assert any("alpha, beta, gamma may be angles" in note for note in read.notes)
+    elements = ",".join(f"r{row}{column}" for row in range(1, 4) for column in range(1, 4))
+    read = read_particles(write(tmp_path / "m.csv", f"x,y,z,{elements}\n1,2,3,0,-1,0,1,0,0,0,0,1\n"))
+    assert any("r11, r12" in note and "may be angles" in note for note in read.notes)
     with pytest.raises(InputError, match=r"psi but no rot.*RELION's, ZYZ"):
         read_particles(write(tmp_path / "b.csv", text.replace("alpha,beta,gamma", "phi,theta,psi")))
 

@@ -127,6 +127,29 @@ def test_numbers_of_rows_before_the_coordinates_are_no_coordinates(tmp_path):
     assert any("columns 2 to 4" in note for note in read.notes)
 
 
+def test_numbers_of_classes_before_the_coordinates_are_no_coordinates(tmp_path):
+    rows = "".join(f"{row % 2 + 1}\t{100 + 7 * row}\t{50 + row}\t{20 + row}\n" for row in range(12))
+    read = read_particles(write(tmp_path / "a.coords", rows), pixel_size=10)
+    np.testing.assert_allclose(read.positions[:2], [[1000, 500, 200], [1070, 510, 210]])
+    after = "".join(f"{100 + 7 * row}\t{50 + row}\t{20 + row}\t{row % 2 + 1}\n" for row in range(12))
+    read = read_particles(write(tmp_path / "b.coords", after), pixel_size=10)
+    np.testing.assert_allclose(read.positions[0], [1000, 500, 200])
+
+
+def test_centroids_of_regions_are_z_y_x_in_voxels(tmp_path):
+    table = write(tmp_path / "a.csv", ",label,area,centroid-0,centroid-1,centroid-2\n0,1,99,3,2,1\n1,2,98,6,5,4\n")
+    np.testing.assert_allclose(read_particles(table, pixel_size=10).positions, [[10, 20, 30], [40, 50, 60]])
+
+
+def test_a_particle_type_is_a_class_unless_there_is_one(tmp_path):
+    table = "id,experiment,particle_type,x,y,z{}\n0,TS_5_4,ribosome,1,2,3{}\n"
+    read = read_particles(write(tmp_path / "a.csv", table.format("", "")), tomogram="TS_5_4")
+    assert (read.kinds, read.tomogram_names) == (["ribosome"], ["TS_5_4"])
+    assert any("Classes are those of particle_type" in note for note in read.notes)
+    read = read_particles(write(tmp_path / "b.csv", table.format(",class", ",80S")))
+    assert (read.kinds, read.extra["particle_type"].tolist()) == (["80S"], ["ribosome"])
+
+
 def test_a_decimal_comma_beside_another_separator_is_named(tmp_path):
     with pytest.raises(InputError, match="'1,5'; expected a number with a decimal point"):
         read_particles(write(tmp_path / "a.csv", "x\ty\tz\n1,5\t2\t3\n"))

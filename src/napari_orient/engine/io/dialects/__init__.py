@@ -16,6 +16,7 @@ from napari_orient.engine.io.dialects.eman2 import EMAN2_BOXES, EMAN2_PARTICLES
 from napari_orient.engine.io.dialects.emclarity import EMCLARITY
 from napari_orient.engine.io.dialects.imod import IMOD
 from napari_orient.engine.io.dialects.motive_list import EM_MOTIVE_LIST, STOPGAP
+from napari_orient.engine.io.dialects.motive_table import MOTIVE_TABLE
 from napari_orient.engine.io.dialects.peet import PEET, PEET_PROJECT
 from napari_orient.engine.io.dialects.polnet import POLNET
 from napari_orient.engine.io.dialects.relion import RELION4, RELION5
@@ -40,6 +41,7 @@ DIALECTS: tuple[Dialect, ...] = (
     DYNAMO,
     STOPGAP,
     EM_MOTIVE_LIST,
+    MOTIVE_TABLE,
     COPICK,
     COPICK_PROJECT,
     NDJSON,

@@ -103,8 +103,12 @@ def _em_rows(file: ListFile) -> FloatArray:
 
 
 def _read_em(file: ListFile, metadata: ListMetadata) -> Particles:
-    values = _em_rows(file)
-    rows = NumberedRows(
+    return motive_list_rows(_em_rows(file)).particles(file.path, metadata)
+
+
+def motive_list_rows(values: FloatArray) -> NumberedRows:
+    """Rows of the values (N, 20) of a motive list."""
+    return NumberedRows(
         tomograms=whole_numbers(values[:, 4]),
         voxels=values[:, 7:10] + values[:, 10:13],
         angles=values[:, [16, 18, 17]],
@@ -112,7 +116,6 @@ def _read_em(file: ListFile, metadata: ListMetadata) -> Particles:
         first=_FIRST_VOXEL,
         extra=em_columns(values),
     )
-    return rows.particles(file.path, metadata)
 
 
 def em_columns(values: FloatArray) -> dict[str, NDArray[np.str_]]:
@@ -126,7 +129,12 @@ def em_columns(values: FloatArray) -> dict[str, NDArray[np.str_]]:
 
 
 def _em_volumes(file: ListFile) -> dict[str, Path | None]:
-    return volumes_of(whole_numbers(_em_rows(file)[:, 4]), file.path)
+    return volumes_of_motive_list(_em_rows(file), file.path)
+
+
+def volumes_of_motive_list(values: FloatArray, path: Path) -> dict[str, Path | None]:
+    """File of each tomogram that the values (N, 20) of a motive list are of; see `volumes_of`."""
+    return volumes_of(whole_numbers(values[:, 4]), path)
 
 
 def _write_em(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:

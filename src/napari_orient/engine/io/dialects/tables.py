@@ -88,6 +88,7 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
     """
     tomogram = metadata.tomogram
     read, notes = _with_coordinates(columns, where)
+    read, said = _with_classes(read)
     table = {_own(name): values for name, values in read.items()}
     if len(table) < len(read):
         raise InputError(f"{where} has two columns of one name; rename or remove one.")
@@ -113,7 +114,7 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
         tomogram=names_column(names),
         kind=np.array(table["class"], str) if "class" in table else None,
         list_row=rows,
-        notes=(*notes, *_angles_note(table)),
+        notes=(*notes, *said, *_angles_note(table)),
         extra=carried_columns(table, own=_OWN, dropped=(*_OWN, TOMOGRAM), where=where),
     )
     # The text of a long list goes before matrices, which take as much memory, are made.
@@ -153,6 +154,20 @@ def _own(name: str) -> str:
     """Name of a column in lower case if it is one of ours, of angles without ``deg``; else as it is."""
     plain = _DEGREES.sub(r"\1", name.lower())
     return plain if plain in _OWN else name
+
+
+_CLASSES = ("particle_type", "object_name", "class_name", "molecule")
+"""Names under which other programs have a particle's class, such as copick's tables of picks."""
+
+
+def _with_classes(table: Table) -> tuple[Table, tuple[str, ...]]:
+    """The table with its classes as class, where another name has them; and a sentence that says so."""
+    name = next((name for name in table if name.lower() in _CLASSES), None)
+    if name is None or any(_own(other) == "class" for other in table):
+        return table, ()
+    return {"class" if key == name else key: values for key, values in table.items()}, (
+        f"Classes are those of {name}.",
+    )
 
 
 def _with_coordinates(table: Table, where: str) -> tuple[Table, tuple[str, ...]]:
@@ -325,15 +340,24 @@ def _nameless(file: ListFile) -> Mapping[str, Path | None]:
 
 # --- napari ---------------------------------------------------------------------------------------------------------
 
-_AXES = ("axis-0", "axis-1", "axis-2")
+_AXES = (("axis-0", "axis-1", "axis-2"), ("centroid-0", "centroid-1", "centroid-2"))
+"""Names of z, y and x: napari's, and those of scikit-image's properties of regions."""
+
+
+def _axes_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, in lower case, of z, y and x among some of columns; none where they are not there."""
+    found = {name.lower() for name in names}
+    return next((axes for axes in _AXES if set(axes) <= found and "vertex-index" not in found), ())
 
 
 def _read_napari(file: ListFile, metadata: ListMetadata) -> Particles:
-    table, where = _lower(read_rows(file.path), (*_AXES, "axis-3", "index")), str(file.path)
+    table, where = read_rows(file.path), str(file.path)
+    axes = _axes_of(table)
+    table = _lower(table, (*axes, "axis-3", "index"))
     if "axis-3" in table:
         raise InputError(f"{where} has points of more than three axes; expected z, y, x. Save those of one time point.")
-    extra = {name: np.array(values, str) for name, values in table.items() if name not in (*_AXES, "index")}
-    voxels = numbers(table, _AXES, where=where)[:, ::-1]
+    extra = {name: np.array(values, str) for name, values in table.items() if name not in (*axes, "index")}
+    voxels = numbers(table, axes, where=where)[:, ::-1]
     rows = VoxelRows(voxels=voxels, names=[""] * len(voxels), extra=extra)
     return particles_in_voxels(rows, metadata, where=where)
 
@@ -341,11 +365,11 @@ def _read_napari(file: ListFile, metadata: ListMetadata) -> Particles:
 NAPARI_POINTS = Dialect(
     name="napari",
     title="napari points (CSV)",
-    programs="napari (File ▸ Save, a points layer as .csv)",
+    programs="napari (File ▸ Save, a points layer as .csv), scikit-image (regionprops_table)",
     suffixes=(".csv",),
-    layout="axis-0, axis-1, axis-2 = z, y, x in voxels",
+    layout="axis-0, axis-1, axis-2, or centroid-0 and so on, = z, y, x in voxels",
     trap="The layer's scale is not in the file: its voxel size is needed.",
-    recognises=lambda file: set(_AXES) <= set(_head(file)) and "vertex-index" not in _head(file),
+    recognises=lambda file: bool(_axes_of(_head(file))),
     read=_read_napari,
     volumes=_nameless,
 )
@@ -458,8 +482,10 @@ def _is_angstrom(position: FloatArray, metadata: ListMetadata) -> bool:
 
 
 def _leading_counters(cells: Sequence[Sequence[str]]) -> int:
-    """Columns before x that number the rows, or objects and contours as IMOD's model2point writes them; 0 if none."""
+    """Columns before x that number the rows, classes, or objects and contours as model2point writes them; 0 if none."""
     if len(cells[0]) > 3 and len(cells) > 2 and counts_rows([row[0] for row in cells]):
+        return 1
+    if len(cells[0]) == 4 and _are_classes([row[0] for row in cells], [row[3] for row in cells]):
         return 1
     count = len(cells[0]) - 3
     if (
@@ -473,6 +499,13 @@ def _leading_counters(cells: Sequence[Sequence[str]]) -> int:
     return count if max(numbered[0]) <= 1 and all(steps) else 0
 
 
+def _are_classes(first: Sequence[str], last: Sequence[str]) -> bool:
+    """Whether the first of four columns are numbers of classes, as DeepETPicker writes them, and the last are z."""
+    classes = set(first)
+    several = len(first) >= _ROWS_OF_A_CLASS * len(classes) and len(set(last)) > _ROWS_OF_A_CLASS * len(classes)
+    return several and all(name.isdecimal() and int(name) <= _MOST_CLASSES for name in classes)
+
+
 def _is_step(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     """Whether numbers are the same, or the next: of an object, with its contours from the first, or of a contour."""
     same = [first == second for first, second in zip(before, after, strict=True)]
@@ -480,10 +513,15 @@ def _is_step(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     return changed is None or (after[changed] == before[changed] + 1 and max(after[changed + 1 :], default=1) <= 1)
 
 
+_ROWS_OF_A_CLASS = 3
+"""Rows for each number, from which a first column may be one of classes; z has more different values by that factor."""
+_MOST_CLASSES = 30
+"""Largest number of a class."""
+
 HEADERLESS = Dialect(
     name="coords",
     title="table without a header",
-    programs="TomoTwin and crYOLO (.coords), IMOD (model2point), scripts",
+    programs="TomoTwin and crYOLO (.coords), DeepETPicker, IMOD (model2point), scripts",
     suffixes=(".coords", ".txt", ".csv", ".tsv", ".xyz"),
     layout="x, y, z in voxels, from 0; separated by blanks, tabs, commas, semicolons or bars",
     trap="The unit is never in the file: for Å give --pixel-size 1.",

@@ -202,6 +202,11 @@ _ANGLE_NAMES = frozenset(
 )
 """Names of columns that most likely are angles, of a convention that they do not state; in lower case."""
 
+_ELEMENTS = 9
+"""Of a rotation matrix."""
+_MATRIX_NAME = re.compile(r"^(?:r|m|rot|rotation|matrix|rotation_matrix)[\s_.-]*[0-3][\s_,.-]*[0-3]$")
+"""Names of the elements of a rotation matrix: ``r11``, ``rot_0_2``; in lower case."""
+
 
 @dataclass(frozen=True)
 class CoordinateColumns:
@@ -251,8 +256,9 @@ def _length(unit: str) -> float | None:
 
 
 def angle_names(names: Sequence[str]) -> list[str]:
-    """Those names that most likely are of angles, and not of those that are read."""
-    return [name for name in names if name.lower() in _ANGLE_NAMES]
+    """Those names that most likely are of angles, or of a rotation matrix's elements, which are not read."""
+    matrix = [name for name in names if _MATRIX_NAME.match(name.lower())]
+    return [name for name in names if name.lower() in _ANGLE_NAMES] + (matrix if len(matrix) == _ELEMENTS else [])
 
 
 def check_lengths(rows: Sequence[Sequence[str]], path: Path) -> None:

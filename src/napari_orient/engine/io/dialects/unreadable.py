@@ -9,6 +9,7 @@ from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.dynamo import DYNAMO
 from napari_orient.engine.io.dialects.eman2 import EMAN2_BOXES, EMAN2_PARTICLES
 from napari_orient.engine.io.dialects.emclarity import EMCLARITY
+from napari_orient.engine.io.dialects.motive_table import MOTIVE_TABLE
 from napari_orient.engine.io.dialects.tables import MOST_COLUMNS
 from napari_orient.engine.io.dialects.text_tables import first_cells, is_number
 from napari_orient.engine.io.volumes.em import is_em_volume
@@ -81,7 +82,8 @@ def _is_mdoc(file: ListFile) -> bool:
 
 def _is_wide_table(file: ListFile) -> bool:
     """Whether rows are more numbers than a table of positions has, in no layout that is known."""
-    if not file.is_text or file.suffix == ".tbl" or DYNAMO.recognises(file) or EMCLARITY.recognises(file):
+    known = (DYNAMO, EMCLARITY, MOTIVE_TABLE)
+    if not file.is_text or file.suffix == ".tbl" or any(dialect.recognises(file) for dialect in known):
         return False
     cells = first_cells(file)
     return len(cells) > MOST_COLUMNS and all(map(is_number, cells))
