@@ -15,9 +15,6 @@ contrast transfer from shell to shell, drops out. Poses that were fitted to nois
 **Templates.** A few dozen patches are matched with every shipped template through the forward model of the tomogram.
 Each is fitted with an amplitude of its own, so that its log-likelihood gain ΔL compares with that of the others. A
 template is proposed where its mean ΔL is larger significantly, and by a share that chance and neighbours do not make.
-One that matches hardly better than noise has estimated no model to compare in, and its patches may be too small for the
-others. There each of these estimates a model of its own, and what compares is how far the median score lies above the
-scores of noise, in their standard deviations.
 """
 
 from __future__ import annotations
@@ -31,7 +28,6 @@ from torch import Tensor
 
 from napari_orient.engine.averaging import Average, average, duplicate_distance
 from napari_orient.engine.duplicates import duplicate_rows
-from napari_orient.engine.errors import InputError
 from napari_orient.engine.map_resolution import ball_mask, fourier_shell_correlation
 from napari_orient.engine.matching.search import build_search
 from napari_orient.engine.model.grid import peak_place
@@ -41,7 +37,7 @@ from napari_orient.engine.parameters import AveragingOptions, WedgeOptions
 from napari_orient.engine.particles import FloatArray, Particles, Tomogram, evenly_spaced_rows
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.patch_fits import search_and_fit
-from napari_orient.engine.refinement.refine import cut_for, prepare_finder
+from napari_orient.engine.refinement.refine import cut_for
 from napari_orient.engine.streams import Note, Step, Stream, stoppable
 from napari_orient.engine.templates import Template
 
@@ -180,11 +176,6 @@ _LEAST_RATIO = 1.15
 """Mean log-likelihood gain over that of the chosen template, from which another one is proposed; chosen. Of particles
 that the chosen one was made for, others have 0.51 times the gain at most (simulated), 0.83 on real ribosomes; where
 another one is right, it has 1.8 (80S for 70S, simulated) to 3.7 times (proteasome for 70S)."""
-_POOR = 2.5
-"""Standard deviations of noise's scores above their mean, of the median score, below which a template fits poorly;
-chosen: the proteasome on ribosomes 1.7, PolNet's own particles 6 to 25."""
-_CLEARLY = 2.0
-"""Standard deviations by which another template must lie farther above noise, to be proposed; chosen."""
 
 
 def compare_with_shipped(
@@ -198,11 +189,7 @@ def compare_with_shipped(
     particles : of the tomogram; some of them are compared.
     """
     some = particles.take(evenly_spaced_rows(len(particles), _COMPARED))
-    patches = cut_for(finder, tomogram, some)
-    note = yield from better_template(finder, patches, template)
-    if note is None and len(some) >= _LEAST_COMPARED and _above_noise(finder, patches) < _POOR:
-        note = yield from _better_by_its_own_model(finder, tomogram, some, template)
-    return note
+    return (yield from better_template(finder, cut_for(finder, tomogram, some), template))
 
 
 @torch.no_grad()
@@ -248,36 +235,3 @@ def _others(template: Template) -> Iterator[Template]:
 def _gains(finder: PoseFinder, patches: Tensor) -> Tensor:
     """Log-likelihood gain of the best fit of each patch, (N,)."""
     return search_and_fit(finder.search, patches, starts=_STARTS, places=1).fits[0].log_likelihood_gain
-
-
-def _better_by_its_own_model(
-    finder: PoseFinder, tomogram: Tomogram, particles: Particles, template: Template
-) -> Stream[Step, Note | None]:
-    """As `compare_with_shipped`, each template with the tomogram's model that it estimates itself."""
-    own = _above_noise(finder, cut_for(finder, tomogram, particles))
-    best, options = ("", own), finder.options.replace(precision="fast")
-    for other in _others(template):
-        stream = prepare_finder(tomogram, particles, other, options)
-        try:
-            prepared = yield from stoppable(stream, Step(0, 1, f"Comparing with {other.name}"))
-        except InputError:
-            continue
-        found = _above_noise(prepared, cut_for(prepared, tomogram, particles))
-        if found > max(own + _CLEARLY, _POOR, best[1]):
-            best = other.name, found
-    if not best[0]:
-        return None
-    return Note(
-        f"the shipped template {best[0]} fits these particles better than {template.name}: its median score lies "
-        f"{best[1]:.1f} standard deviations above that of noise, for {own:.1f}. Is it the right molecule? "
-        f"Try {best[0]}.",
-        "warning",
-    )
-
-
-def _above_noise(finder: PoseFinder, patches: Tensor) -> float:
-    """Median score in the patches above the mean of noise's, in standard deviations of these."""
-    noise = finder.detection
-    if noise is None:
-        return float("nan")
-    return (float(finder.find(patches).local_score.median()) - noise.noise) / noise.noise_spread
