@@ -62,11 +62,6 @@ class RotationPrior:
         """The prior of these particles."""
         return replace(self, rotations=self.rotations[rows])
 
-    def to(self, device: torch.device | str) -> RotationPrior:
-        """The same prior on a device."""
-        rotations, axis, copies = (part.to(device) for part in (self.rotations, self.axis, self.copies))
-        return replace(self, rotations=rotations, axis=axis, copies=copies)
-
     def tempered(self, likelihood_scale: float) -> RotationPrior:
         """The same prior, to be added to a log-likelihood that is multiplied by a scale only afterwards."""
         return replace(self, scale=1 / likelihood_scale)

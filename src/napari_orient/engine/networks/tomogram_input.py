@@ -58,7 +58,7 @@ class TomogramInput:
     Parameters
     ----------
     whitening : from the mean power of its picks.
-    directions : usual power of their whitened patches by direction; None before it is estimated.
+    directions : usual power of their whitened patches by direction.
     dark : whether particles are darker than their surroundings.
     scale : size of the particles, in the tomogram's Å, over that of those it learnt from: 1 unless another fits better.
     evidence : of right poses, beside the network's own.
@@ -69,7 +69,7 @@ class TomogramInput:
     tomogram: Tomogram
     mixture: PoseMixture
     whitening: Whitening
-    directions: DirectionalPower | None = None
+    directions: DirectionalPower
     dark: bool = True
     scale: float = 1.0
     evidence: PoseEvidence = field(default_factory=PoseEvidence)
@@ -83,8 +83,6 @@ class TomogramInput:
 
     def best(self, spectra: Tensor, *, mirrored: bool = False) -> BestPoses:
         """The best poses of whitened half-spectra, in which directions that are strong in one patch count less."""
-        if self.directions is None:
-            return self.mixture.best(spectra)
         weighted = self.directions.weighted(mirror_images(spectra) if mirrored else spectra)
         return self.mixture.best(mirror_images(weighted) if mirrored else weighted)
 
@@ -160,7 +158,8 @@ def estimate_input(
     options = mixture.options
     resolution = max(options.network_resolution, _NYQUIST * tomogram.voxel_size)
     level = levelled(tomogram, places, box=options.box, resolution=resolution)
-    found = TomogramInput(level, mixture, Whitening(torch.zeros(0), options))
+    blank = torch.zeros(0)
+    found = TomogramInput(level, mixture, Whitening(blank, options), DirectionalPower(blank, options.view_side))
     found = yield from _whitened(found, places, centring=centring)
     yield Step(len(places), len(places) + 1, "Checking contrast, size and hand")
     some = picks.positions[evenly_spaced_rows(len(picks), _SAMPLE)]

@@ -106,8 +106,6 @@ def choose_transfer(
     patches: CentredPatches, reference: Reference, group: Symmetry, candidates: Sequence[Transfer]
 ) -> Transfer:
     """The hypothesis of greatest likelihood; the first where none is clearly better."""
-    if len(candidates) == 1:
-        return candidates[0]
     gains = log_likelihood_gains(patches, reference, group, candidates)
     gains = gains - log_likelihood_gains(patches.with_random_phases(), reference, group, candidates)
     best = int(gains.sum(1).argmax())
