@@ -81,8 +81,9 @@ _LEAST_BEADS = 2
 _LEAST_COPIES = 4
 """Beads and inversions of beads that a voxel of the image is the mean of, at the least: of fewer it would hold much of
 the particles beside them."""
-_CLUSTER = 4
-"""Cores within which beads are of one cluster; chosen: six that touch span 3 to 6 of them."""
+_CLUSTER = 2
+"""Cores within which beads share a step: those that touch. With 4 beads apart do too, and too little of nine large ones
+is subtracted: 67 % of the poses beside them are within 5° for 75 %."""
 _ROUNDS = 3
 """Rounds of estimating the image, and strengths and shifts of the beads."""
 _CORE_MARGIN = 3
