@@ -322,7 +322,7 @@ def _matched(
     template = Template(
         found.filtered(density, radius=options.radius), voxel_size=found.voxel_size, symmetry=found.group.name
     )
-    return (yield from refine(tomogram, particles, template, _refinement_options(options)))
+    return (yield from refine(tomogram, particles, template, _refinement_options(options), checks=False))
 
 
 def _refinement_options(options: DiscoveryOptions) -> RefinementOptions:

@@ -77,20 +77,23 @@ class Diagnosis:
 
 
 @torch.no_grad()
-def diagnostics(finder: PoseFinder, patches: Tensor, prior: RotationPrior | None = None) -> Stream[Step, Diagnosis]:
+def diagnostics(
+    finder: PoseFinder, patches: Tensor, prior: RotationPrior | None = None, *, template: bool = True
+) -> Stream[Step, Diagnosis]:
     """What looks wrong with reference, hand, wedge or contrast.
 
     Parameters
     ----------
     patches : (N, n, n, n) of the tomogram that the finder was made for; a few dozen of them are checked.
     prior : of their rotations.
+    template : whether to look at the template's hand, molecule and size too.
     """
     some = patches[:_SAMPLE]
     yield Step(0, 3, "Checking the template")
     poses = finder.find(some, prior=None if prior is None else prior.take(slice(0, _SAMPLE)))
     low, p_template = _low_score(finder, poses)
     mismatches = [low]
-    if not low:
+    if template and not low:
         mismatches, p_template = yield from _wrong_map(finder, some, poses)
     lines = [_other_axis(finder), _inverted_contrast(finder), _uncertain(poses), *mismatches]
     return Diagnosis(tuple(Note(line, "warning") for line in lines if line), p_template)

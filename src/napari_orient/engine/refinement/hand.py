@@ -102,7 +102,7 @@ def score_hands(
     some = particles.take(evenly_spaced_rows(len(particles), _SAMPLE)).replace(rotations=None)
     found = []
     for hand in (template, template.mirrored()):
-        finder = yield from prepare_finder(tomogram, some, hand, options)
+        finder = yield from prepare_finder(tomogram, some, hand, options, checks=False)
         patches = cut_for(finder, tomogram, some)
         found.append((yield from stoppable(hand_gains(finder, patches), Step(1, 1, "Comparing hands"))))
     (own, other), (other_again, own_again) = ([gain.double().cpu().numpy() for gain in pair] for pair in found)

@@ -191,6 +191,7 @@ def refine(
     options: RefinementOptions = _DEFAULT,
     *,
     like: Acquisition | None = None,
+    checks: bool = True,
 ) -> Stream[Step, RefinementResult]:
     """Poses of the particles of one tomogram against a reference map; rotations they have serve as further starts.
 
@@ -199,6 +200,7 @@ def refine(
     template : a cube, particle positive whatever the tomogram's contrast; its voxel size need not be the tomogram's.
     options : a prior among them is about the rotations that the particles have; see `list_prior`.
     like : another tomogram's acquisition, to begin from where this one was acquired alike.
+    checks : as in `prepare_finder`.
 
     Raises
     ------
@@ -209,7 +211,7 @@ def refine(
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
     particles = with_prior_rotations(particles, options.prior)
     inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
-    finder = yield from prepare_finder(tomogram, particles[inside], template, options, like=like)
+    finder = yield from prepare_finder(tomogram, particles[inside], template, options, like=like, checks=checks)
     note = outside_note(inside, name=tomogram.name, posed=particles.rotations is not None)
     if note:
         yield Step(1, 1, "Set particles aside", notes=(note,))
@@ -276,6 +278,7 @@ def prepare_finder(
     options: RefinementOptions = _DEFAULT,
     *,
     like: Acquisition | None = None,
+    checks: bool = True,
 ) -> Stream[Step, PoseFinder]:
     """What finds poses in a tomogram: its model, estimated from the positions of its particles; see `refine`.
 
@@ -286,6 +289,8 @@ def prepare_finder(
     ----------
     like : of another tomogram with the same template, to begin from where this one was acquired alike; it takes a
         fifth of the time.
+    checks : whether to check the template's hand, molecule and size; not where it is an average of these particles, or
+        one that they are only compared with.
     """
     options = options.replace(precision=options.effort.precision_for(1, options.compute.chosen()))
     if len(particles) == 0:
@@ -328,7 +333,7 @@ def prepare_finder(
     )
     finder = yield from estimate_tomogram_model(sample, parts=parts, like=like)
     finder = replace(finder, outliers=outliers, beads=beads, prewhitening=prewhitening)
-    found = yield from diagnostics(finder, patches, prior)
+    found = yield from diagnostics(finder, patches, prior, template=checks)
     finder = replace(finder, warnings=found.warnings, p_template=found.p_template)
     if finder.acquisition is not None and not finder.alike:
         sound = found.p_template == 1 and not found.warnings

@@ -82,7 +82,7 @@ def validate_template(template: Template, validation: Labelled, *, device: str) 
     errors, predicted, axes = [], [], []
     options, group = _refinement(template.search, device), template.group
     for tomogram, particles in validation:
-        answer = yield from quiet(refine(tomogram, particles.replace(rotations=None), template, options))
+        answer = yield from quiet(refine(tomogram, particles.replace(rotations=None), template, options, checks=False))
         found, true = answer.particles.required_rotations(), particles.required_rotations()
         errors.append(symmetric_angle_deg(found, true, group))
         predicted.append(np.asarray(answer.particles.expected_error_deg))
@@ -138,7 +138,9 @@ def refine_halves(
         rows = split_like(posed, found.half_sets == half + 1)
         for index, (tomogram, particles) in enumerate(posed):
             if rows[index].any():
-                answer = yield from quiet(refine(tomogram, particles.take(rows[index]), template, refinement))
+                answer = yield from quiet(
+                    refine(tomogram, particles.take(rows[index]), template, refinement, checks=False)
+                )
                 refined[index] = refined[index].with_poses(rows[index], answer.particles)
         refined = list(_in_frame(refined, [part for _, part in labels], rows=rows, group=group, centre=centre))
     return [(tomogram, part) for (tomogram, _), part in zip(posed, refined, strict=True)]
