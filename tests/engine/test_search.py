@@ -11,7 +11,7 @@ from napari_orient.engine.model.forward import build_forward_model, cropped
 from napari_orient.engine.model.gain import initial_forward_model
 from napari_orient.engine.model.grid import half_sphere
 from napari_orient.engine.model.noise import mean_power, smooth_spectrum, window
-from napari_orient.engine.model.reference import Reference, build_reference, mirrored
+from napari_orient.engine.model.reference import Reference, build_reference, inverted
 from napari_orient.engine.model.wedge import NO_WEDGE, Wedge
 from napari_orient.engine.parameters import SearchOptions
 from napari_orient.engine.patches import cut_patches
@@ -75,11 +75,11 @@ def test_a_rotated_reference_is_what_is_sampled_in_its_frame() -> None:
     torch.testing.assert_close(found[:, 0], reference.sample(frequency @ turns).mT * weight, rtol=1e-4, atol=1e-3)
 
 
-def test_a_mirrored_reference_is_the_reference_of_the_mirrored_map() -> None:
+def test_an_inverted_reference_is_the_reference_of_the_map_s_mirror_image() -> None:
     density = molecule().density(24)
     frequency = torch.as_tensor(np.random.default_rng(0).uniform(-0.02, 0.02, size=(50, 3)), dtype=torch.float32)
-    one = unrotated(mirrored(build_reference(density, VOXEL_SIZE, resolution=25.0)), frequency)
-    two = unrotated(build_reference(density[:, :, ::-1].copy(), VOXEL_SIZE, resolution=25.0), frequency)
+    one = unrotated(inverted(build_reference(density, VOXEL_SIZE, resolution=25.0)), frequency)
+    two = unrotated(build_reference(density[::-1, ::-1, ::-1].copy(), VOXEL_SIZE, resolution=25.0), frequency)
     assert float((one - two).abs().max()) < 1e-3 * float(two.abs().max())
 
 
@@ -156,6 +156,19 @@ def test_the_search_says_when_the_patches_hold_too_little(world: tuple) -> None:
     search, _, _, _ = world
     with pytest.raises(InputError, match=r"coefficients of the patch serve a search at 150 Å"):
         run(build_search(search.reference, search.model, symmetry("C1"), SearchOptions(search_resolution=150.0)))
+
+
+def test_an_inverted_search_is_one_built_for_the_mirror_image(world: tuple) -> None:
+    search, patches, _, _ = world
+    built = run(build_search(inverted(search.reference), search.model, symmetry("C1"), OPTIONS))
+    quick = search.inverted()
+    for one, two in zip(
+        built.positions.candidates(patches, count=1), quick.positions.candidates(patches, count=1), strict=True
+    ):
+        torch.testing.assert_close(one, two, rtol=0.02, atol=0.02)
+    observed = search.model.observe(patches)
+    one, two = (each.best_rotations(observed, count=1)[1] for each in (built, quick))
+    torch.testing.assert_close(one, two, rtol=0.01, atol=0.05)
 
 
 def test_the_noise_spectrum_of_coloured_noise_is_its_colour() -> None:

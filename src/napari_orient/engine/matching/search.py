@@ -22,7 +22,7 @@ from napari_orient.engine.matching.rotation_prior import RotationPrior
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.grid import unit_phase
 from napari_orient.engine.model.noise import window
-from napari_orient.engine.model.reference import Reference
+from napari_orient.engine.model.reference import Reference, inverted
 from napari_orient.engine.parameters import SearchOptions
 from napari_orient.engine.rotations import FloatArray, even_rotations
 from napari_orient.engine.streams import Work
@@ -67,6 +67,11 @@ class CompressedFilters:
         """Score of every rotation, (..., J), in standard deviations of the noise, of coefficients (..., 2, M)."""
         scores: Tensor = observed.flatten(-2) @ self.basis @ self.filters.T
         return scores
+
+    def inverted(self) -> CompressedFilters:
+        """Those of the reference's mirror image through its origin, whose coefficients are the complex conjugates."""
+        real, imaginary = self.basis.chunk(2)
+        return replace(self, basis=torch.cat([real, -imaginary]))
 
     @property
     def coefficients(self) -> int:
@@ -123,6 +128,15 @@ class MatchedFilterSearch:
         """The same filters, for a tomogram with another forward model of the same coefficients, acquired alike."""
         lowest = model.lowest(len(self.model.indices))
         return replace(self, model=lowest, positions=self.positions.through(model))
+
+    def inverted(self) -> MatchedFilterSearch:
+        """The search for the reference's mirror image through its origin, in the same rotations."""
+        return replace(
+            self,
+            reference=inverted(self.reference),
+            positions=self.positions.inverted(),
+            filters=self.filters.inverted(),
+        )
 
     def log_prior(self, prior: RotationPrior) -> Tensor:
         """Log-density of every rotation of the search for each particle of a prior, (N, J)."""
@@ -346,6 +360,17 @@ class PositionSearch:
     def through(self, model: ForwardModel) -> PositionSearch:
         """The same search through another forward model of the same coefficients."""
         return replace(self, model=replace(model.lowest(len(self.model.indices)), window=self.model.window))
+
+    def inverted(self) -> PositionSearch:
+        """That of the reference's mirror image through its origin."""
+        first, second = self.preselection.basis
+        signs = torch.tensor([[1.0], [-1.0]], device=self.basis.device)
+        return replace(
+            self,
+            filters=self.filters.inverted(),
+            basis=(self.basis.view(-1, 2, self.basis.shape[1]) * signs).view_as(self.basis),
+            preselection=replace(self.preselection, basis=torch.stack([first, -second])),
+        )
 
     def _preselected(self, observed: Tensor, count: int) -> Tensor:
         if count == len(self.positions):

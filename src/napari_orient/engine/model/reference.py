@@ -211,14 +211,12 @@ def _steps(side: int, device: torch.device) -> Tensor:
     return torch.tensor(steps, device=device, dtype=torch.int32)
 
 
-def mirrored(reference: Reference) -> Reference:
-    """The reference's mirror image in the plane x = 0 of its frame."""
-    side = 2 * reference.reach + 1
-    table = reference.table.reshape(side, side, side, 2, 4).flip(2)
-    # A rotation about x stays one; the mirror image of one about y or z is one the other way.
-    signs = torch.tensor([1.0, 1.0, -1.0, -1.0], device=reference.device)
+def inverted(reference: Reference) -> Reference:
+    """The reference's mirror image through the origin of its frame: its Fourier transform is the complex conjugate."""
+    signs = torch.tensor([[1.0], [-1.0]], dtype=reference.table.dtype, device=reference.device)
+    table = (reference.table.view(-1, 2, 4) * signs).view(-1, 8)
     x, y, z = reference.centre
-    return replace(reference, table=(table * signs).reshape(-1, 8).contiguous(), centre=(-x, y, z))
+    return replace(reference, table=table, centre=(-x, -y, -z))
 
 
 def build_reference(

@@ -28,7 +28,7 @@ from napari_orient.engine.matching.search import MatchedFilterSearch, build_sear
 from napari_orient.engine.model.forward import ForwardModel
 from napari_orient.engine.model.gain import calibrate
 from napari_orient.engine.model.noise import simulate_noise_patches
-from napari_orient.engine.model.reference import mirrored
+from napari_orient.engine.model.reference import inverted
 from napari_orient.engine.refinement.finder import PoseFinder
 from napari_orient.engine.refinement.patch_fits import LOW_SNR_PLACES, LOW_SNR_STARTS, patches_per_batch, search_and_fit
 from napari_orient.engine.streams import Work
@@ -151,11 +151,10 @@ def _starts(finder: PoseFinder) -> int:
 
 def _compared(finder: PoseFinder, patches: Tensor, model: ForwardModel | None = None) -> Work[_Hands]:
     """Both hands through the finder's forward model, or another of the same tomogram."""
-    own, group, options = finder.search, finder.group.mirrored(), finder.options.search
+    own = finder.search
     if model is not None:
-        own = yield from build_search(finder.reference, model, finder.group, options)
-    through = finder.full_model if model is None else model
-    other = yield from build_search(mirrored(finder.reference), through, group, options)
+        own = yield from build_search(finder.reference, model, finder.group, finder.options.search)
+    other = own.inverted()
     fit, centres = yield from _best_fits(finder, own, patches)
     other_fit, other_centres = yield from _best_fits(finder, other, patches)
     return _Hands((own, other), (fit, other_fit), (centres, other_centres))
@@ -173,7 +172,7 @@ def _best_fits(finder: PoseFinder, search: MatchedFilterSearch, patches: Tensor)
 
 def _other_model(finder: PoseFinder, hands: _Hands, patches: Tensor) -> ForwardModel:
     """The forward model with gain and noise estimated from poses of the mirror image, drawn from their posterior."""
-    reference, fit, centres = mirrored(finder.reference), hands.fits[1], hands.centres[1]
+    reference, fit, centres = inverted(finder.reference), hands.fits[1], hands.centres[1]
     model, generator = finder.full_model, torch.Generator().manual_seed(_SEED)
     observed = finder.model.observe(patches, centres)
     near = fit_poses(reference, finder.model, observed, rotations=fit.rotations, shifts=fit.shifts, steps=_STEPS)
