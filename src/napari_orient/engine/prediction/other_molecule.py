@@ -203,11 +203,13 @@ def better_template(finder: PoseFinder, patches: Tensor, template: Template) -> 
     if len(patches) < _LEAST_COMPARED:
         return None
     own = _gains(finder, patches)
+    # A table of what the search matches, and no more, is built the quicker.
+    resolution = 1 / float(finder.search.model.frequency.norm(dim=-1).max())
     best: tuple[float, float, str] | None = None
     for other in _others(template):
         step = Step(0, 1, f"Comparing with {other.name}")
         yield step
-        reference = build_reference(other.density, other.voxel_size, resolution=finder.reference.resolution)
+        reference = build_reference(other.density, other.voxel_size, resolution=resolution)
         options = replace(finder.options.search, rotations=_ROTATIONS)
         reference = reference.to(finder.reference.device)
         search = yield from stoppable(build_search(reference, finder.search.model, other.group, options), step)

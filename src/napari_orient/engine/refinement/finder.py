@@ -144,6 +144,7 @@ class PoseFinder:
         prior: RotationPrior | None = None,
         noise: Tensor | None = None,
         bounds: Tensor | None = None,
+        wide: bool = False,
     ) -> Poses:
         """Poses of patches (N, n, n, n), on the CPU: searched, fitted, and the posterior mean taken.
 
@@ -157,20 +158,22 @@ class PoseFinder:
             None estimates it.
         bounds : (N, 2, 3) the first and the last voxel xyz inside the tomogram, from each patch's centre; None where
             all is inside.
+        wide : whether to search as widely at once as otherwise where nothing was found, but for a fast search.
         """
         tempered = None if prior is None else prior.tempered(self.calibration.likelihood_scale)
         known = _Known(initial, at, tempered, noise, None if bounds is None else bounds.to(patches.device))
 
         def find(rows: slice) -> Poses:
-            return self._batch(patches[rows], known.take(rows))
+            return self._batch(patches[rows], known.take(rows), wide=wide and not self.fast)
 
         return in_batches(find, len(patches), side=patches.shape[-1], device=patches.device)
 
     @torch.inference_mode()
-    def _batch(self, patches: Tensor, known: _Known) -> Poses:
-        poses = self._searched(patches, known, wide=self.low_snr)
+    def _batch(self, patches: Tensor, known: _Known, *, wide: bool) -> Poses:
+        wide = wide or self.low_snr
+        poses = self._searched(patches, known, wide=wide)
         rows = (self._p_found(poses) < _SURE).nonzero().squeeze(1)
-        if not (self.low_snr or self.fast or len(rows) == 0):
+        if not (wide or self.fast or len(rows) == 0):
             poses = poses.with_rows(rows, self._searched(patches[rows], known.take(rows), wide=True))
         return poses if known.bounds is None else self._truncated(patches, known, known.bounds, poses)
 

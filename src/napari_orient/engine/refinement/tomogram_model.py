@@ -235,7 +235,7 @@ def _noise_scores(finder: PoseFinder, sample: ParticleSample, generator: torch.G
     for rows in torch.arange(_NOISE_PATCHES).split(_NOISE_PATCHES // 2):
         yield step
         own = None if prior is None else prior.take(rows % len(patches))
-        scores.append(finder.find(noise[rows].to(patches), prior=own).local_score)
+        scores.append(finder.find(noise[rows].to(patches), prior=own, wide=True).local_score)
     return torch.cat(scores)
 
 

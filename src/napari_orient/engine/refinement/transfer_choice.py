@@ -93,21 +93,22 @@ class CentredPatches:
     observed: Tensor
     noise: Tensor
 
-    def with_random_phases(self) -> CentredPatches:
-        """The same patches with the phase of every coefficient drawn anew; always the same phases."""
+    def and_random_phases(self) -> CentredPatches:
+        """The patches, and then the same with the phase of every coefficient drawn anew; always the same phases."""
         generator = torch.Generator().manual_seed(_PHASE_SEED)
         drawn = torch.rand(self.observed[:, 0].shape, generator=generator).to(self.observed.device)
         size = torch.hypot(self.observed[:, 0], self.observed[:, 1])
         values = torch.view_as_real(torch.polar(size, 2 * torch.pi * drawn)).movedim(-1, 1)
-        return replace(self, observed=values.contiguous())
+        return replace(self, observed=torch.cat([self.observed, values]))
 
 
 def choose_transfer(
     patches: CentredPatches, reference: Reference, group: Symmetry, candidates: Sequence[Transfer]
 ) -> Transfer:
     """The hypothesis of greatest likelihood; the first where none is clearly better."""
-    gains = log_likelihood_gains(patches, reference, group, candidates)
-    gains = gains - log_likelihood_gains(patches.with_random_phases(), reference, group, candidates)
+    gains = _gains_by_decay(patches.and_random_phases(), reference, group, candidates)
+    gains, of_random_phases = (_at_best_decay(part) for part in gains.chunk(2, dim=1))
+    gains = gains - of_random_phases
     best = int(gains.sum(1).argmax())
     better = gains[best] - gains[0]
     error = float(better.std()) / len(better) ** 0.5 if len(better) > 1 else 0.0
@@ -115,10 +116,16 @@ def choose_transfer(
     return candidates[best if clear else 0]
 
 
-def log_likelihood_gains(
+def _at_best_decay(gains: Tensor) -> Tensor:
+    """Gains (K, N) of each hypothesis at the decay (K, N, D) at which all patches together gain most."""
+    chosen = gains.sum(1).argmax(1)
+    return gains[torch.arange(len(gains)), :, chosen]
+
+
+def _gains_by_decay(
     patches: CentredPatches, reference: Reference, group: Symmetry, candidates: Sequence[Transfer]
 ) -> Tensor:
-    """Gain in log-likelihood over no particle of each hypothesis, at its best decay, in each patch, (K, N)."""
+    """Gain in log-likelihood over no particle of each hypothesis, in each patch, at each decay, (K, N, D)."""
     count = int((patches.model.frequency.norm(dim=1) <= 1 / _RESOLUTION).sum())
     model, observed = patches.model.lowest(count), patches.observed[..., :count]
     spacing = 1 / (model.box * model.voxel_size)
@@ -140,6 +147,4 @@ def log_likelihood_gains(
             match, norm = in_shells if item.radial else (cross * shape @ members, power * shape.square() @ members)
             score = (match @ weight.T) / (norm @ weight.square().T).clamp_min(1e-12).sqrt()
             best[row] = torch.maximum(best[row], score.clamp_min(0).amax(1))
-    gains = best.square() / 2
-    chosen = gains.sum(1).argmax(1)
-    return gains[torch.arange(len(candidates)), :, chosen]
+    return best.square() / 2
