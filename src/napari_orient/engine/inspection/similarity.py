@@ -93,9 +93,9 @@ def rotated_reference(
     inside = (grid.norm(dim=-1) <= 1 / reference.resolution) & (grid.abs().amax(dim=-1) < nyquist)
     inner = grid[inside]
     # The transform of the rotated map at k is that of the map at the inversely rotated k.
-    values = reference.sample(inner @ torch.as_tensor(np.asarray(rotation, np.float32)))
+    values = reference.transform(inner @ torch.as_tensor(np.asarray(rotation, np.float32)))
     spectrum = torch.zeros(inside.shape, dtype=torch.complex64)
     angle = -2 * torch.pi * (side // 2) * voxel_size * inner.sum(-1)
     measured = torch.ones_like(angle) if wedge is None else wedge.weights(inner, 1 / (side * voxel_size))
-    spectrum[inside] = torch.view_as_complex(values.contiguous()) * torch.polar(measured, angle)
+    spectrum[inside] = values * torch.polar(measured, angle)
     return normalised(torch.fft.irfftn(spectrum, s=(side,) * 3).numpy())

@@ -172,10 +172,10 @@ def _regression(reference: Reference, model: ForwardModel, observed: Tensor, fit
     """Sums over particles for each coefficient, (M,) each: m* x (complex), |m|², and the residual power |x - m|²."""
 
     def summed(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        transform = reference.sample(model.frequency @ fit.rotations[rows]) * model.whitened_gain[:, None]
+        transform = reference.transform(model.frequency @ fit.rotations[rows]) * model.whitened_gain
         angle = -2 * torch.pi * (fit.shifts[rows] @ model.frequency.T)
         phase = torch.polar(fit.amplitude[rows, None].clamp_min(0), angle)
-        predicted = torch.view_as_complex(transform) * phase
+        predicted = transform * phase
         patch = torch.view_as_complex(observed[rows].movedim(1, -1).contiguous())
         residual = (patch - predicted).abs().square().sum(0)
         return (predicted.conj() * patch).sum(0), predicted.abs().square().sum(0), residual

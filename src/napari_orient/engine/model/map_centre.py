@@ -46,9 +46,7 @@ def _shift_between(reference: Reference, matrix: FloatArray) -> FloatArray:
     frequency = frequencies(_SPAN, 1 / (_SPAN * step)).reshape(-1, 3)
     inside = frequency.norm(dim=-1) <= 1 / reference.resolution
     rotation = torch.as_tensor(matrix, dtype=torch.float32)
-    own, other = (
-        torch.view_as_complex(reference.sample(places)) for places in (frequency[inside], frequency[inside] @ rotation)
-    )
+    own, other = (reference.transform(places) for places in (frequency[inside], frequency[inside] @ rotation))
     cross = torch.zeros(_SPAN**3, dtype=torch.complex64)
     cross[inside] = own * other.conj()
     match = torch.fft.fftshift(torch.fft.ifftn(cross.reshape(_SPAN, _SPAN, _SPAN)).real).numpy()

@@ -66,9 +66,7 @@ class Reference:
 
     def sample(self, frequency: Tensor) -> Tensor:
         """Transform at frequencies (..., 3) xyz of the reference frame, real and imaginary part, (..., 2)."""
-        nodes, shares = interpolation_nodes(frequency.reshape(-1, 3) / self.spacing, self.reach)
-        found = torch.nn.functional.embedding_bag(nodes, self._values, per_sample_weights=shares, mode="sum")
-        return found.reshape(*frequency.shape[:-1], 2)
+        return self._parts(frequency).movedim(0, -1)
 
     def rotated(self, frequency: Tensor, rotations: Tensor, *, weight: Tensor, out: Tensor | None = None) -> Tensor:
         """Transform of the rotated map and its derivative by rotation, (N, 4, 2, M).
@@ -94,21 +92,20 @@ class Reference:
         return replace(self, table=table, reach=reach, resolution=max(resolution, self.resolution))
 
     def transform(self, frequency: Tensor) -> Tensor:
-        """What `sample` gives but for rounding, complex (...), by a kernel that needs no list of nodes."""
+        """What `sample` gives, complex (...)."""
+        return torch.complex(*self._parts(frequency))
+
+    def _parts(self, frequency: Tensor) -> Tensor:
+        """Real and imaginary part of the transform at frequencies (..., 3), (2, ...)."""
         place = (frequency / (self.spacing * self.reach)).reshape(1, 1, 1, -1, 3)
         found = torch.nn.functional.grid_sample(self._volume, place, align_corners=True)
-        return torch.complex(found[0, 0], found[0, 1]).reshape(frequency.shape[:-1])
-
-    @cached_property
-    def _values(self) -> Tensor:
-        """Real and imaginary part of the transform at the nodes, (K³, 2): a quarter of the table is quicker to read."""
-        return self.table[:, [0, 4]]
+        return found.reshape(2, *frequency.shape[:-1])
 
     @cached_property
     def _volume(self) -> Tensor:
-        """Real and imaginary part of the transform at the nodes, (1, 2, K, K, K)."""
+        """Real and imaginary part of the transform at the nodes, (1, 2, K, K, K): a quarter of the table."""
         side = 2 * self.reach + 1
-        return self._values.T.reshape(1, 2, side, side, side)
+        return self.table[:, [0, 4]].T.reshape(1, 2, side, side, side)
 
     def rotational_means(self, radii: Tensor) -> tuple[Tensor, Tensor]:
         """Means over all rotations of the transform, real by Friedel's symmetry, and of its power, (L,) each.

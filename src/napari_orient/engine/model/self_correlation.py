@@ -58,7 +58,7 @@ class SelfCorrelation:
         power = (powers[0] * powers[1]).sqrt()
         self._first = first / power.clamp_min(max(_WEAKEST_SHELL * float(power.max()), 1e-20))[self._shell]
         self._whole = max(float((self._first.conj() * second).real.sum()), 1e-12)
-        every = torch.view_as_complex(maps[0].sample(self._frequency)).abs().square().sum()
+        every = maps[0].transform(self._frequency).abs().square().sum()
         self.isotropic = float(first.abs().square().sum() / every) < _ISOTROPIC
 
     def at(self, rotations: FloatArray, *, about: FloatArray | None = None, mirrored: bool = False) -> FloatArray:
@@ -91,7 +91,7 @@ class SelfCorrelation:
 
     def _values(self, reference: Reference, frequency: Tensor) -> Tensor:
         """The map's transform about the centre, less its mean over each shell, (R, M) complex."""
-        values = torch.view_as_complex(reference.sample(frequency))
+        values = reference.transform(frequency)
         angle = 2 * torch.pi * (frequency @ self._centre)
         values = values * unit_phase(angle)
         return values - self._shell_mean(values.real)[:, self._shell]
