@@ -137,14 +137,24 @@ def _gains_by_decay(
     decay = torch.exp(-torch.tensor(_DECAYS, device=shell.device)[:, None] * (model.frequency.norm(dim=1) @ share) ** 2)
     shapes = [item.shape(model.frequency, patches.noise[:count], spacing) for item in candidates]
     best = observed.new_zeros(len(candidates), len(observed), len(_DECAYS))
+    shells = [(shell == number).nonzero().squeeze(1) for number in range(len(members.T))]
+    shaped = [None if item.radial else observed * shape for item, shape in zip(candidates, shapes, strict=True)]
     for part in rotations.split(_BATCH):
-        rotated = reference.sample(model.frequency @ part) * model.whitened_gain[:, None]
-        cross, power = torch.einsum("ncm,jmc->njm", observed, rotated), rotated.square().sum(-1)
-        in_shells = cross @ members, power @ members
-        for row, (item, shape) in enumerate(zip(candidates, shapes, strict=True)):
+        rotated = reference.sample(model.frequency @ part).movedim(-1, 1) * model.whitened_gain
+        power = rotated.square().sum(1)
+        in_shells = _products(observed, rotated, shells), power @ members
+        for row, (own, shape) in enumerate(zip(shaped, shapes, strict=True)):
             # A shape that is alike all over a shell needs no sum over its coefficients of its own.
-            weight = decay * (shape @ share) if item.radial else decay
-            match, norm = in_shells if item.radial else (cross * shape @ members, power * shape.square() @ members)
+            weight = decay * (shape @ share) if own is None else decay
+            match, norm = in_shells
+            if own is not None:
+                match, norm = _products(own, rotated, shells), power * shape.square() @ members
             score = (match @ weight.T) / (norm @ weight.square().T).clamp_min(1e-12).sqrt()
             best[row] = torch.maximum(best[row], score.clamp_min(0).amax(1))
     return best.square() / 2
+
+
+def _products(observed: Tensor, rotated: Tensor, shells: Sequence[Tensor]) -> Tensor:
+    """Inner products of patches (N, 2, M) with rotations (J, 2, M) over the coefficients of each shell, (N, J, S)."""
+    parts = [observed[..., own].flatten(1) @ rotated[..., own].flatten(1).T for own in shells]
+    return torch.stack(parts, dim=-1)
