@@ -213,22 +213,28 @@ def _compressed(
     reference: Reference, model: ForwardModel, group: Symmetry, *, count: int, dimensions: int
 ) -> Work[CompressedFilters]:
     rotations = torch.as_tensor(asymmetric_rotations(count, group), dtype=torch.float32, device=reference.device)
-    sample = rotations[:: max(1, len(rotations) // (4 * dimensions))]
+    step = max(1, len(rotations) // (4 * dimensions))
     batch = device_batch_size(rotations.device, _BUILD_BATCH)
-    drawn = [_unit_filters(reference, model, part).flatten(1) for part in sample.split(batch)]
-    basis, parts = _leading_vectors(torch.cat(drawn), dimensions), rotations.split(batch)
-    filters: list[Tensor] = []
+    drawn = torch.cat([_unit_filters(reference, model, part).flatten(1) for part in rotations[::step].split(batch)])
+    basis = _leading_vectors(drawn, dimensions)
+    filters = basis.new_empty(len(rotations), basis.shape[1])
+    filters[::step] = drawn @ basis
+    others = torch.arange(len(rotations), device=rotations.device)
+    parts = others[others % step > 0].split(batch) if step > 1 else ()
     for first in range(0, len(parts), _BUILD_PARTS):
         yield
         some = parts[first : first + _BUILD_PARTS]
-        filters += in_parallel(
-            lambda part: _unit_filters(reference, model, part).flatten(1) @ basis, some, device=rotations.device
+        found = in_parallel(
+            lambda rows: _unit_filters(reference, model, rotations[rows]).flatten(1) @ basis,
+            some,
+            device=rotations.device,
         )
+        filters[torch.cat(some)] = torch.cat(found)
     yield
     nearest = rotations[:_NEIGHBOURS_SAMPLED].flatten(1) @ rotations.flatten(1).T
     trace = nearest.topk(2, dim=1).values[:, 1]
     spacing = float(torch.acos(((trace - 1) / 2).clamp(-1, 1)).median())
-    return CompressedFilters(rotations, basis, torch.cat(filters), spacing)
+    return CompressedFilters(rotations, basis, filters, spacing)
 
 
 def _unit_filters(reference: Reference, model: ForwardModel, rotations: Tensor) -> Tensor:
