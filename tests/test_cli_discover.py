@@ -14,7 +14,7 @@ from napari_orient.engine.io.columns import OUTLIER
 from napari_orient.engine.prediction.predict import load_model
 from napari_orient.engine.rotations import angle_deg
 
-QUICK = ["--diameter=150", "--rounds=12", "--search=900", "--starts=2", "--passes=1", "--max-shift=10", "--device=cpu"]
+QUICK = ["--diameter=150", "--rounds=10", "--search=500", "--starts=2", "--passes=1", "--max-shift=10", "--device=cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def lab(tmp_path_factory):
     for name in ("tomo", "noise"):
         told = truth.replace(tomogram=name)
         write_particles(folder / f"{name}_truth.star", told, extents={name: volume.extent})
-        picks = told.replace(rotations=None).take(slice(0, 40 if name == "tomo" else 25))
+        picks = told.replace(rotations=None).take(slice(0, 40 if name == "tomo" else 20))
         write_particles(folder / f"{name}.star", picks, extents={name: volume.extent})
     return folder
 
