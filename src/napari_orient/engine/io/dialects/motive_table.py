@@ -44,7 +44,7 @@ def _recognises(file: ListFile) -> bool:
         return False
     if set(_REQUIRED) <= set(first_cells(file)):
         return True
-    return _looks_like_rows(_first_rows(file)) or _looks_like_rows(_only_columns(file))
+    return _is_motive_list(_first_rows(file)) or _is_motive_list(_only_columns(file))
 
 
 def _first_rows(file: ListFile) -> FloatArray | None:
@@ -67,7 +67,7 @@ def _square(rows: Sequence[Sequence[str]], *, width: int) -> FloatArray | None:
     return np.array([list(map(float, row)) for row in rows])
 
 
-def _looks_like_rows(values: FloatArray | None) -> bool:
+def _is_motive_list(values: FloatArray | None) -> bool:
     """Whether values (N, 20) have whole numbers, shifts and angles where a motive list has them."""
     if values is None or not np.isfinite(values).all():
         return False
@@ -99,7 +99,7 @@ def _values(file: ListFile) -> FloatArray:
         return values
     rows = list(split_cells((line for line in file.text.splitlines() if line.strip(" ,;\t")), file.path))
     check_lengths(rows, file.path)
-    wide = len(rows) == EM_ROWS and not _looks_like_rows(_first_rows(file))
+    wide = len(rows) == EM_ROWS and not _is_motive_list(_first_rows(file))
     columns: Sequence[Sequence[str]] = rows if wide else list(zip(*rows, strict=True))
     names = [str(place) for place in range(1, EM_ROWS + 1)]
     return numbers(dict(zip(names, columns, strict=True)), names, where=where)
