@@ -37,6 +37,18 @@ def test_the_ends_of_a_wide_patch_on_a_ramp_are_no_outliers_and_gold_there_is_fi
     assert np.abs((filled - ramp)[5:9, 5:9, 5:9] - limits.fill(golden)[5:9, 5:9, 5:9]).max() < 2.5
 
 
+def test_false_picks_do_not_make_particles_pass_for_gold_where_contrast_varies_threefold():
+    rng, line = np.random.default_rng(3), np.square(np.arange(SIDE) - SIDE / 2)
+    blob = np.exp(-(line[:, None, None] + line[:, None] + line) / 50)
+    contrast = np.linspace(1, 3, 20)[:, None, None, None]
+    cubes = contrast * rng.normal(scale=0.2, size=(20, SIDE, SIDE, SIDE))
+    cubes[1::2] -= contrast[1::2] * 0.2 * blob
+    limits = estimate_outlier_limits(cubes)
+    assert not any(limits.fill(cube) is not cube for cube in cubes)
+    cubes[-1, 4:10, 4:10, 4:10] -= 40
+    assert limits.mask(cubes[-1])[5:9, 5:9, 5:9].all()
+
+
 @pytest.mark.parametrize("place", [0, 3, 7])
 def test_gold_is_found_and_filled_wherever_it_lies_on_a_ramp(limits, place):
     cube = cube_at(place, gold=True)

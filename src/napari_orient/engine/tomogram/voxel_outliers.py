@@ -3,9 +3,10 @@
 A bead is several times denser than any molecule, and rings as strongly: in a patch it outweighs the particle, and a
 search finds it from 100 Å away. Densities count from the median of their own patch, which neither a bead nor a ramp
 across the tomogram moves far. What is usual is read off the picks themselves: how far from that median the smoothed
-density goes within a particle's radius. A voxel is an outlier where the smoothed density goes several
-times as far, on either side, and so far from the noise that noise does not; what surrounds it, up to the usual density,
-belongs to it. Outliers are filled with the mean of the rest of the patch.
+density goes within a particle's radius. A low quantile of that knows no gold, but false picks go less far than a
+particle; so a high one is taken of the picks that, by the low one, are not beside gold. A voxel is an outlier where the
+smoothed density goes several times as far, on either side, and so far from the noise that noise does not; what
+surrounds it, up to the usual density, belongs to it. Outliers are filled with the mean of the rest of the patch.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.ramps import ramp_in
+from napari_orient.engine.rotations import FloatArray
 
 Cube = NDArray[Any]
 
@@ -38,8 +40,10 @@ _TRIGGER_RATIO = 1.3
 time only, for whatever is an outlier when smoothed deviates further than that in single voxels."""
 _LEAST_TOGETHER = 3.5
 """Voxels far off, of the 27 about one, from which they are more than single hot voxels; chosen."""
-_USUAL_QUANTILE = 0.3
-"""Quantile of the largest deviations of the picks that is the usual one: as many as two thirds may lie beside gold."""
+_LEAST_QUANTILE = 0.3
+"""Quantile of the largest deviations of the picks that no gold raises: as many as two thirds may lie beside it."""
+_USUAL_QUANTILE = 0.7
+"""Quantile, of the picks that are not beside gold, that is the usual one: as many as two thirds may be false."""
 _LEAST_PICKS = 4
 """Picks from which the usual density is known."""
 _MEDIAN_LINE = 13
@@ -98,11 +102,12 @@ def estimate_outlier_limits(cubes: Iterable[Cube]) -> OutlierLimits | None:
     ----------
     cubes : (n, n, n) each, densities as they are.
     """
-    stats = [_statistics(cube) for cube in cubes if np.isfinite(cube).all() and np.ptp(cube) > 0]
-    if len(stats) < _LEAST_PICKS:
+    found = [_statistics(cube) for cube in cubes if np.isfinite(cube).all() and np.ptp(cube) > 0]
+    if len(found) < _LEAST_PICKS:
         return None
-    deviation = float(np.median([found[0] for found in stats]))
-    low, high, smooth_low, smooth_high = np.quantile([found[1:] for found in stats], _USUAL_QUANTILE, axis=0)
+    stats = np.array(found)
+    deviation = float(np.median(stats[:, 0]))
+    low, high, smooth_low, smooth_high = np.quantile(_not_beside_gold(stats, deviation), _USUAL_QUANTILE, axis=0)[1:]
     usual = (smooth_low, smooth_high)
     return OutlierLimits(
         trigger=(-_TRIGGER_RATIO * low, _TRIGGER_RATIO * high),
@@ -110,6 +115,14 @@ def estimate_outlier_limits(cubes: Iterable[Cube]) -> OutlierLimits | None:
         seed=_limits(usual, deviation, ratio=_SEED_RATIO, least=_SEED_DEVIATIONS),
         edge=_limits(usual, deviation, ratio=_EDGE_RATIO, least=_EDGE_DEVIATIONS),
     )
+
+
+def _not_beside_gold(stats: FloatArray, deviation: float) -> FloatArray:
+    """The statistics of the picks (N, 5) whose smoothed density goes not so far as to be an outlier."""
+    farthest = stats[:, 3:].max(axis=1)
+    limit = max(_SEED_RATIO * float(np.quantile(farthest, _LEAST_QUANTILE)), _SEED_DEVIATIONS * deviation)
+    within: FloatArray = stats[farthest <= limit]
+    return within
 
 
 def fillings(cube: Cube, outliers: NDArray[np.bool_]) -> NDArray[np.float32]:
