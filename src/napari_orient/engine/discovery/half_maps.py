@@ -297,8 +297,9 @@ def match_half_maps(
     """
     parts, chances = [], []
     for (tomogram, particles), own in zip(labelled, split_like(labelled, half), strict=True):
-        # The first half map finds the second half, and the other one the rest.
-        second = own == 2
+        # The first half map finds the second half, the other one the first, and of the picks in none each every other:
+        # they are the false ones for the most part, and what is usual is read off the picks that are found together.
+        second = (own == 2) | ((own == 0) & (np.cumsum(own == 0) % 2 == 0))
         order = [np.flatnonzero(second), np.flatnonzero(~second)]
         matched = yield from side_by_side(
             [
