@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 from streams import followed
 
-from napari_orient.engine.discovery.annealing import inlier_probabilities
+from napari_orient.engine.discovery.annealing import centred_on_mean, inlier_probabilities, occupied_probabilities
 from napari_orient.engine.discovery.class_symmetry import ROUND, PosedClass, SymmetrySearch, candidate_groups
 from napari_orient.engine.discovery.discover import DiscoveryRun, discover
 from napari_orient.engine.discovery.filled_density import FilledDensity, as_measured, fill_outliers
@@ -276,6 +276,19 @@ def test_scores_of_two_distributions_separate_false_picks_and_those_of_one_none(
     assert (odds[:100] > 0.5).float().mean() > 0.95
     assert (odds[100:] < 0.5).float().mean() > 0.95
     assert bool((inlier_probabilities(torch.as_tensor(good)) == 1).all())
+
+
+def test_picks_where_nothing_is_are_separated_before_any_map_and_smaller_particles_are_not(seen: tuple) -> None:
+    volume, picks = seen
+    between = picks.positions[:25] + np.array([0.0, 80.0, 80.0])
+    places = np.concatenate([picks.positions, between])
+    spectra = run(observe_patches([(volume, places)], QUICK, device=torch.device("cpu")))
+    found = occupied_probabilities(centred_on_mean(spectra, replace(QUICK, max_shift=0.0))[1]) > 0.5
+    assert found[: len(picks)].float().mean() > 0.95
+    assert found[len(picks) :].float().mean() < 0.2
+    large_and_small = torch.cat([torch.linspace(9, 11, 40), torch.linspace(4, 5, 20)])
+    assert (inlier_probabilities(large_and_small)[40:] < 1e-6).all()
+    assert (occupied_probabilities(large_and_small) == 1).all()
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -14,8 +14,9 @@ falling temperature. From random rotations, classes and centred picks, each roun
 
 The scores are matched-filter signal-to-noise ratios, so ``s² / 2`` is a log-likelihood; the annealing weights by s
 alone, in units of its own spread, which is flatter and the same at any noise. Classes are soft in that labels are
-drawn, and in the probability of being a particle: from the tenth round on, a mixture of two normal distributions of
-scores, where there are two, separates false picks.
+drawn, and in the probability of being a particle. Picks where nothing is are separated before the first round: their
+match with the mean of all picks, made round, is about none. From the tenth round on, scores separate false picks. Both
+by a mixture of two normal distributions, where there are two.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ def anneal(spectra: PatchSpectra, options: DiscoveryOptions, seed: int) -> Gener
     """The rounds of one start, from random rotations to the best ones."""
     rng, generator = np.random.default_rng(seed), torch.Generator(spectra.device).manual_seed(seed)
     grid, assignment = even_rotations(options.search), _initial_assignment(spectra, options, rng)
+    p_occupied = assignment.p_particle
     for number in range(options.rounds + COLD_ROUNDS):
         opened = min(1.0, number / (_OPENING * options.rounds))
         resolution = 1 / ((1 - opened) * 3 / options.diameter + opened / (FINEST * options.patch_voxel_size))
@@ -94,40 +96,45 @@ def anneal(spectra: PatchSpectra, options: DiscoveryOptions, seed: int) -> Gener
         drawn = _Draw(filters, rotations, temperature, options, generator)
         assignment = _without_drift(drawn.assignment(low_passed, assignment), options)
         if number >= _FALSE_PICKS_FROM:
-            assignment = with_particle_probabilities(assignment, options.class_count)
+            assignment = with_particle_probabilities(assignment, options.class_count, p_occupied)
         yield AnnealingStep(number + 1, maps, assignment)
 
 
 def _initial_assignment(spectra: PatchSpectra, options: DiscoveryOptions, rng: np.random.Generator) -> Assignment:
     """Random rotations and classes, at centres that agree with each other as balls."""
     count, device = len(spectra), spectra.device
+    shifts, match = centred_on_mean(spectra, options)
     nothing = torch.zeros(count, device=device)
     return Assignment(
         torch.as_tensor(random_rotations(count, rng), dtype=torch.float32, device=device),
-        centring_shifts(spectra, options),
+        shifts,
         torch.as_tensor(rng.permutation(count) % options.class_count, device=device),
-        torch.ones(count, device=device),
+        occupied_probabilities(match),
         nothing,
         nothing,
     )
 
 
-def centring_shifts(spectra: PatchSpectra, options: DiscoveryOptions) -> Tensor:
-    """Shifts (N, 3) in Å that centre the particles on their own mean, made round: that takes no rotation."""
+def centred_on_mean(spectra: PatchSpectra, options: DiscoveryOptions) -> tuple[Tensor, Tensor]:
+    """Shifts (N, 3) in Å that centre the particles on their own mean, made round, and the match with it there, (N,).
+
+    That takes no rotation. The match is in standard deviations of the noise.
+    """
     low_passed = spectra.within(min(_CENTRING_RESOLUTION, options.diameter / 3))
     shell = (low_passed.frequency.norm(dim=-1) / low_passed.frequency[0].norm()).round().long()
     count = torch.bincount(shell).clamp_min(1)
     step = options.patch_voxel_size / 2
     tried = shift_grid(math.ceil(options.max_shift / step), step, spectra.device)
-    shifts = torch.zeros(len(low_passed), 3, device=spectra.device)
-    for _ in range(_CENTRING_ROUNDS if len(tried) > 1 else 0):
+    shifts, every = torch.zeros(len(low_passed), 3, device=spectra.device), torch.arange(len(low_passed))
+    for _ in range(_CENTRING_ROUNDS):
         mean = low_passed.shifted(shifts).mean(0).real / low_passed.power.mean(0).clamp_min(1e-12)
         ball = (torch.bincount(shell, mean) / count)[shell].float()
         match = scores_over_shifts(low_passed.values * ball, tried, low_passed.frequency)
         length = (low_passed.power * ball.square()).sum(1).sqrt()[low_passed.group]
-        gain = (match / length[:, None]).clamp_min(0).square() / 2
-        shifts = tried[(gain - improbability(tried, options)).argmax(1)]
-    return shifts
+        match = match / length[:, None]
+        best = (match.clamp_min(0).square() / 2 - improbability(tried, options)).argmax(1)
+        shifts, score = tried[best], match[every, best]
+    return shifts, score
 
 
 def average_maps(
@@ -229,26 +236,43 @@ _LEAST_PARTICLES = 0.2
 """Least share of particles: a few high scores are no kind of their own."""
 _FALSE_BELOW = 0.7
 """Highest mean score of false picks, over that of the particles."""
+_EMPTY_BELOW = 0.3
+"""Highest mean match of picks where nothing is with the mean of all, over that of the others. Of false picks away from
+particles it is -0.1 to 0.1 (seeds 1003, 1013, 1041, 1050, 1054 of `combinations.py`); small particles among large ones
+have more."""
 _BIC_GAIN = 10.0
 """Least fall of the Bayesian information criterion: "very strong" evidence (Kass and Raftery, JASA 90, 773, 1995)."""
 
 
-def with_particle_probabilities(assignment: Assignment, class_count: int) -> Assignment:
-    """The assignment with each particle's probability of being one, by the scores within its class."""
-    p_particle = torch.ones_like(assignment.score)
+def with_particle_probabilities(assignment: Assignment, class_count: int, p_occupied: Tensor) -> Assignment:
+    """The assignment with each particle's probability of being one, by the scores within its class.
+
+    Parameters
+    ----------
+    p_occupied : (N,) as of `occupied_probabilities`.
+    """
+    p_particle = p_occupied.clone()
     for label in range(class_count):
         rows = assignment.label == label
-        p_particle[rows] = inlier_probabilities(assignment.score[rows])
+        p_particle[rows] *= inlier_probabilities(assignment.score[rows])
     return replace(assignment, p_particle=p_particle)
 
 
-def inlier_probabilities(score: Tensor) -> Tensor:
+def occupied_probabilities(match: Tensor) -> Tensor:
+    """Probability that anything is where each pick is, (N,), by its match with the mean of all (N,).
+
+    Unlike a score with a map, it is not raised by the noise that an average has in common with its own particles.
+    """
+    return inlier_probabilities(match, below=_EMPTY_BELOW)
+
+
+def inlier_probabilities(score: Tensor, *, below: float = _FALSE_BELOW) -> Tensor:
     """Probability that each of N scores belongs to the upper of two normal distributions, (N,).
 
     It is 1 for all, unless the scores are clearly of two distributions: Ashman's D at least 2.5, the lower mean below
-    0.7 of the upper, the upper at least a fifth of all, and the Bayesian information criterion, which charges for the
-    three more parameters that two have, lower by 10. (`statistics.detection` measures the scores of noise for this; for
-    a map that changes from round to round there are none.)
+    ``below`` of the upper, the upper at least a fifth of all, and the Bayesian information criterion, which charges for
+    the three more parameters that two have, lower by 10. (`statistics.detection` measures the scores of noise for this;
+    for a map that changes from round to round there are none.)
     """
     every = torch.ones_like(score)
     if len(score) < _LEAST_SCORES or float(score.std()) == 0:
@@ -265,7 +289,7 @@ def inlier_probabilities(score: Tensor) -> Tensor:
         spread = squares.sqrt().clamp_min(0.05 * values.std())
     apart = float((mean[1] - mean[0]) / spread.square().mean().sqrt())
     too_few = float(weight[0]) < _LEAST_FALSE or float(weight[1]) < _LEAST_PARTICLES
-    if apart < _ASHMANS_D or too_few or float(mean[0]) >= _FALSE_BELOW * float(mean[1]):
+    if apart < _ASHMANS_D or too_few or float(mean[0]) >= below * float(mean[1]):
         return every
     one = _log_densities(values, values.mean()[None], values.std()[None], torch.ones_like(weight[:1]))
     two = _log_densities(values, mean, spread, weight)

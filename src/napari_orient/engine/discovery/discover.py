@@ -20,7 +20,8 @@ from napari_orient.engine.discovery.annealing import (
     AnnealingStep,
     anneal,
     average_maps,
-    centring_shifts,
+    centred_on_mean,
+    occupied_probabilities,
     with_particle_probabilities,
 )
 from napari_orient.engine.discovery.filled_density import fill_outliers
@@ -266,7 +267,7 @@ class DiscoveryRun:
         positions = self.every.positions[self.rows]
         observed = observe_patches(self.by_tomogram(positions, self.rows), self.options, device=self.device)
         spectra = yield from stoppable(observed, step)
-        centres = positions + centring_shifts(spectra, self.options).double().cpu().numpy()
+        centres = positions + centred_on_mean(spectra, self.options)[0].double().cpu().numpy()
         warning = diameter_warning(self.by_tomogram(centres, self.rows), self.options, dark=spectra.dark)
         notes = (Note(warning),) if warning else ()
         yield self.counter.step("Estimating the size of the particles", advance=0, notes=notes)
@@ -374,11 +375,13 @@ class DiscoveryRun:
         offsets = offsets.to(self.device)
         observed = observe_patches(positions, self.options, device=self.device, dark=sample.dark)
         spectra = yield from stoppable(observed, step)
-        maps = average_maps(sample, best, self.options, rng=rng)
+        maps, count = average_maps(sample, best, self.options, rng=rng), self.options.class_count
+        p_occupied = torch.ones(len(every), device=self.device)
+        p_occupied[self.rows] = occupied_probabilities(centred_on_mean(sample, self.options)[1])
         for number in range(_SEARCH_PASSES):
             references = masked_references(maps, self.options, self.device)
             search = search_exhaustively(spectra, references, self.options, offsets=offsets)
-            assignment = with_particle_probabilities((yield from stoppable(search, step)), self.options.class_count)
+            assignment = with_particle_probabilities((yield from stoppable(search, step)), count, p_occupied)
             if number + 1 < _SEARCH_PASSES:
                 maps = average_maps(spectra, assignment, self.options, rng=rng)
         return replace(assignment, shifts=assignment.shifts + offsets), spectra
