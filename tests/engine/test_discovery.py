@@ -10,7 +10,12 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 from streams import followed
 
-from napari_orient.engine.discovery.annealing import centred_on_mean, inlier_probabilities, occupied_probabilities
+from napari_orient.engine.discovery.annealing import (
+    average_maps,
+    centred_on_mean,
+    inlier_probabilities,
+    occupied_probabilities,
+)
 from napari_orient.engine.discovery.class_symmetry import ROUND, PosedClass, SymmetrySearch, candidate_groups
 from napari_orient.engine.discovery.discover import DiscoveryRun, discover
 from napari_orient.engine.discovery.filled_density import FilledDensity, as_measured, fill_outliers
@@ -289,6 +294,23 @@ def test_picks_where_nothing_is_are_separated_before_any_map_and_smaller_particl
     large_and_small = torch.cat([torch.linspace(9, 11, 40), torch.linspace(4, 5, 20)])
     assert (inlier_probabilities(large_and_small)[40:] < 1e-6).all()
     assert (occupied_probabilities(large_and_small) == 1).all()
+
+
+def test_what_the_halves_of_a_map_do_not_share_is_taken_out_of_it(seen: tuple) -> None:
+    volume, picks = seen
+    spectra = run(observe_patches([(volume, picks.positions)], QUICK, device=torch.device("cpu")))
+    nothing, rng = torch.zeros(len(picks)), np.random.default_rng(9)
+
+    def fine(rotations: np.ndarray) -> float:
+        """Power of a map's fine detail."""
+        posed = torch.as_tensor(rotations, dtype=torch.float32)
+        assigned = Assignment(
+            posed, torch.zeros(len(picks), 3), nothing.long(), torch.ones(len(picks)), nothing, nothing
+        )
+        (density,) = average_maps(spectra, assigned, QUICK, rng=rng)
+        return float(np.square(density - gaussian_filter(density, 2.0)).sum())
+
+    assert fine(picks.required_rotations()) > 20 * fine(random_rotations(len(picks), rng))
 
 
 @pytest.mark.parametrize("seed", range(5))

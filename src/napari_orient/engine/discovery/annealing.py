@@ -5,7 +5,8 @@ It is a stochastic expectation–maximisation, as RELION's InitialModel and Clas
 falling temperature. From random rotations, classes and centred picks, each round
 
 1. averages every class's particles in their present poses, weighted by their probability of being particles, into a
-   map (M step). The low-pass opens from a third of the diameter to the finest detail of the binned patches;
+   map (M step), multiplied shell by shell by ``2 FSC / (1 + FSC)`` of its halves: what they do not share is noise, of
+   which a score would be made. The low-pass opens from a third of the diameter to the finest detail of the patches;
 2. scores every particle against every class's map in every rotation of an even grid, which is rotated at random anew.
    With s the score in standard deviations of the noise, and sd(s) its spread over the grid, a rotation and a class are
    drawn with probability ∝ ``exp(s / (T sd(s)))`` (E step); then a shift nearby, likewise, from the score less
@@ -22,7 +23,7 @@ by a mixture of two normal distributions, where there are two.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +40,8 @@ from napari_orient.engine.discovery.search import (
     shift_grid,
 )
 from napari_orient.engine.discovery.spectra import FINEST, PatchSpectra
+from napari_orient.engine.map_resolution import ball_mask, fourier_shell_correlation
+from napari_orient.engine.model.grid import radial_frequencies
 from napari_orient.engine.model.gridding import Coefficients, Gridding
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.rotations import even_rotations, random_rotations
@@ -138,21 +141,58 @@ def centred_on_mean(spectra: PatchSpectra, options: DiscoveryOptions) -> tuple[T
 
 
 def average_maps(
-    spectra: PatchSpectra, assignment: Assignment, options: DiscoveryOptions, *, rng: np.random.Generator
+    spectra: PatchSpectra,
+    assignment: Assignment,
+    options: DiscoveryOptions,
+    *,
+    rng: np.random.Generator,
+    filtered: bool = True,
 ) -> tuple[NDArray[np.float32], ...]:
-    """The map of each class, (n, n, n), of its particles in their poses; noise where it has none."""
+    """The map of each class, (n, n, n), of its particles in their poses; noise where it has none.
+
+    Parameters
+    ----------
+    filtered : whether shells are multiplied by ``2 FSC / (1 + FSC)`` of the averages of every other particle, the
+        Wiener filter of the mean of two halves (Rosenthal and Henderson, J. Mol. Biol. 333, 721, 2003).
+    """
     shifted = spectra.shifted(assignment.shifts)
-    sums = [Gridding(options.patch_side, options.patch_voxel_size) for _ in range(options.class_count)]
+    half = torch.arange(len(spectra), device=spectra.device) % 2
+    maps = []
+    for label in range(options.class_count):
+        own = assignment.label == label
+        halves = [_summed(spectra, shifted, assignment, own & (half == number), options) for number in (0, 1)]
+        maps.append(_wiener_filtered(halves, options, rng) if filtered else _density(halves[0] + halves[1], rng))
+    return tuple(maps)
+
+
+def _summed(
+    spectra: PatchSpectra, shifted: Tensor, assignment: Assignment, members: Tensor, options: DiscoveryOptions
+) -> Gridding:
+    """The sums of shifted coefficients (N, M) of the members (N,) in their poses."""
+    sums = Gridding(options.patch_side, options.patch_voxel_size)
     for group in range(len(spectra.power)):
-        power = spectra.power[group].cpu()
-        for label, grid in enumerate(sums):
-            rows = ((spectra.group == group) & (assignment.label == label)).nonzero().squeeze(1)
-            if len(rows):
-                values = shifted[rows].cpu() / power.clamp_min(1e-12)
-                weight = assignment.p_particle[rows].cpu()
-                rotations = assignment.rotations[rows].cpu()
-                grid.add(Coefficients(values, power, spectra.frequency.cpu(), rotations, weight))
-    return tuple(_density(grid, rng) for grid in sums)
+        rows = (members & (spectra.group == group)).nonzero().squeeze(1)
+        if len(rows):
+            power = spectra.power[group].cpu()
+            values = shifted[rows].cpu() / power.clamp_min(1e-12)
+            weight, rotations = assignment.p_particle[rows].cpu(), assignment.rotations[rows].cpu()
+            sums.add(Coefficients(values, power, spectra.frequency.cpu(), rotations, weight))
+    return sums
+
+
+def _wiener_filtered(
+    halves: Sequence[Gridding], options: DiscoveryOptions, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """The map of both halves, (n, n, n), each shell weighted by what they share; as it is where one half is empty."""
+    first, second = halves
+    whole = _density(first + second, rng)
+    if not all(bool((part.rows[:, 2] > 0).any()) for part in halves):
+        return whole
+    voxel_size = options.patch_voxel_size
+    mask = ball_mask(options.patch_side, voxel_size, options.radius)
+    fsc = fourier_shell_correlation(_density(first, rng) * mask, _density(second, rng) * mask, voxel_size)
+    shared = np.interp(radial_frequencies(len(whole), voxel_size), fsc.frequency, fsc.correlation.clip(0, 1))
+    return np.fft.ifftn(np.fft.fftn(whole) * (2 * shared / (1 + shared))).real.astype(np.float32)
 
 
 def _density(grid: Gridding, rng: np.random.Generator) -> NDArray[np.float32]:

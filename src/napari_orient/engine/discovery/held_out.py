@@ -171,7 +171,8 @@ def search_log_likelihoods(
     answer = torch.zeros(len(spectra), dtype=torch.double, device=spectra.device)
     for number in (0, 1):
         own, others = (half == number).nonzero()[:, 0], (half != number).nonzero()[:, 0]
-        maps = average_maps(spectra.take(own), assignment.take(own), options, rng=rng)
+        # As they are: filters of halves of halves differ from one number of classes to the next, and it is compared.
+        maps = average_maps(spectra.take(own), assignment.take(own), options, rng=rng, filtered=False)
         yield
         filters = [
             RotatedReferences.of([part], rotations, frequency=spectra.frequency, power=spectra.power)
