@@ -194,7 +194,7 @@ def test_noise_alone_is_said_to_hold_nothing(seen: tuple) -> None:
     volume, picks = seen
     noise = np.random.default_rng(5).normal(size=volume.density.shape).astype(np.float32)
     few = DiscoveryOptions.of(**{**QUICK.to_record(), "rounds": 6, "search": 400})
-    answer = run(discover([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.take(slice(0, 30)))], few))
+    answer = run(discover([(Tomogram(noise, VOXEL_SIZE, "noise"), picks.take(slice(0, 20)))], few))
     assert answer.grade == NOTHING
     (found,) = answer.structures
     assert "no common structure" in found.verdict.words
