@@ -596,6 +596,12 @@ def chosen(words: Sequence[str] | None, *, exact: bool = False) -> list[Conditio
     """The conditions whose names begin with one of the words, or are one of them; all where there are none."""
     if not words:
         return list(CONDITIONS)
+    names = [item.name for item in CONDITIONS]
+    absent = [
+        word for word in words if not any(name == word or (not exact and name.startswith(word)) for name in names)
+    ]
+    if absent:
+        raise SystemExit(f"there is no condition {', '.join(absent)}; there are {', '.join(names)}.")
     if exact:
         return [item for word in words for item in CONDITIONS if item.name == word]
     return [item for item in CONDITIONS if item.name.startswith(tuple(words))]

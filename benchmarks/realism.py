@@ -30,7 +30,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from conditions import (
-    CONDITIONS,
     EUKARYOTIC,
     GROUPS,
     LARGE_SUBUNIT,
@@ -312,7 +311,7 @@ def main() -> None:
             if not given.markdown:
                 print("\n".join(lines(rows[-1:], markdown=False)).splitlines()[-1], flush=True)
     if not rows:
-        parser.error(f"no condition begins with {given.conditions}; there are {', '.join(c.name for c in CONDITIONS)}")
+        parser.error(f"none of {', '.join(given.models)} can be measured under these conditions; choose other --models")
     print("\n".join(lines(rows, markdown=given.markdown)))
 
 
