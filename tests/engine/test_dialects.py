@@ -109,7 +109,7 @@ def test_picks_of_emclarity_say_that_they_are_of_a_region_and_which_orientation_
     np.testing.assert_allclose(read.extra["rlnAutopickFigureOfMerit"].astype(float), [9.5, 8.5])
 
 
-@pytest.mark.parametrize("layout", ["columns", "named", "pandas"])
+@pytest.mark.parametrize("layout", ["columns", "commented", "named", "pandas"])
 def test_a_motive_list_as_a_table_has_a_particle_in_each_column_or_names(tmp_path, layout):
     path, rows = SAMPLES["motive-table"](tmp_path), motive_rows()
     names = (
@@ -119,6 +119,8 @@ def test_a_motive_list_as_a_table_has_a_particle_in_each_column_or_names(tmp_pat
     if layout == "columns":
         # More of them than a row of numbers may hold that is of no known layout.
         np.savetxt(path, np.tile(rows, (20, 1)).T, delimiter=",")
+    elif layout == "commented":
+        np.savetxt(path, rows, header=names)
     else:
         import pandas
 
@@ -127,6 +129,12 @@ def test_a_motive_list_as_a_table_has_a_particle_in_each_column_or_names(tmp_pat
     np.testing.assert_allclose(read.positions, POSITIONS, atol=1e-4)
     assert angle_deg(read.rotations, ROTATIONS).max() < 1e-4
     assert list(read.tomogram) == [TOMOGRAM, TOMOGRAM]
+
+
+def test_a_line_longer_than_a_table_s_cells_may_be_is_still_named_for_what_it_is(tmp_path):
+    path = write(tmp_path / "a.json", '{"x": "' + "b" * 200_000 + ', c"}\n')
+    with pytest.raises(InputError, match="is JSON, but neither picks nor a project of copick"):
+        read_particles(path, tomogram=opened())
 
 
 def test_rows_as_long_as_dynamo_s_whose_columns_are_no_counts_are_refused_not_read_as_poses(tmp_path):

@@ -7,7 +7,8 @@ numbers (subtomogram, tomogram, object, class) and by angles where a motive list
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -54,10 +55,18 @@ def _first_rows(file: ListFile) -> FloatArray | None:
 
 def _only_columns(file: ListFile) -> FloatArray | None:
     """The particles of a table of a column each, (N, 20); None where it is no such table."""
-    lines = (line for part in file.parts() for line in part.splitlines() if line.strip())
-    rows = list(split_cells(islice(lines, EM_ROWS + 1), file.path))
+    # A long line of another format is not split: its first value is no number.
+    if not file.lines or not is_number(re.split(r"[\s,;|]", file.lines[0], maxsplit=1)[0]):
+        return None
+    rows = list(split_cells(islice(_lines(file), EM_ROWS + 1), file.path))
     values = _square(rows, width=len(rows[0])) if len(rows) == EM_ROWS else None
     return None if values is None else values.T
+
+
+def _lines(file: ListFile) -> Iterator[str]:
+    """Lines that hold values."""
+    lines = (line for part in file.parts() for line in part.splitlines())
+    return (line for line in lines if line.strip(" ,;\t") and not line.lstrip().startswith("#"))
 
 
 def _square(rows: Sequence[Sequence[str]], *, width: int) -> FloatArray | None:
@@ -97,7 +106,7 @@ def _values(file: ListFile) -> FloatArray:
         values = np.zeros((len(table["x"]), EM_ROWS))
         values[:, [_NAMES.index(name) for name in here]] = numbers(table, here, where=where)
         return values
-    rows = list(split_cells((line for line in file.text.splitlines() if line.strip(" ,;\t")), file.path))
+    rows = list(split_cells(_lines(file), file.path))
     check_lengths(rows, file.path)
     wide = len(rows) == EM_ROWS and not _is_motive_list(_first_rows(file))
     columns: Sequence[Sequence[str]] = rows if wide else list(zip(*rows, strict=True))
