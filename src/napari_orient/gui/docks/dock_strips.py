@@ -25,6 +25,7 @@ from napari_orient.gui.widgets.basic import (
     FoldingRow,
     NoteLabel,
     Panel,
+    ShortNote,
     combo_box,
     counted,
     number_box,
@@ -54,7 +55,7 @@ class TomogramHeader(Panel):
         tip = "The tomogram that is shown: the layers of the others are hidden"
         self.choice = combo_box(tip, name="Tomogram")
         self.before, self.after = _tool("◀", "Previous tomogram"), _tool("▶", "Next tomogram")
-        self.voxels, self.counts = NoteLabel(), NoteLabel()
+        self.voxels, self.counts = ShortNote(), ShortNote(lines=2)
         self.undo, self.redo = _tool("↶ Undo", "Undo the last edit of particles"), _tool("↷", "Redo")
         self.edits = _tool("▾", "The edits: go back to one, or on")
         self.edits.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -194,20 +195,20 @@ class ReplacedNotice(QWidget):
 
 
 class JobLine(QWidget):
-    """The job that runs: what it does, progress, time left, and Stop; how many wait."""
+    """The job that runs: its time left, how many wait, what it does, progress, and Stop: two lines at most."""
 
     def __init__(self, jobs: JobQueue) -> None:
         super().__init__()
         self._jobs = jobs
-        self.words = NoteLabel()
+        self.words, self.doing = ShortNote(), ShortNote()
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(6)
         self.stop = push_button("Stop", "Stop the job that runs; a training keeps its best model", self._stop)
         column = QVBoxLayout()
         column.setSpacing(3)
-        column.addWidget(self.words)
-        column.addWidget(self.bar)
+        for part in (self.words, self.doing, self.bar):
+            column.addWidget(part)
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.addLayout(column, 1)
@@ -222,14 +223,15 @@ class JobLine(QWidget):
         self.stop.setVisible(job is not None)
         if job is None:
             self.words.say("No job is running.", MUTED)
+            self.doing.say("")
             return
         self.stop.setEnabled(not job.stopping)
         step, waiting = job.last, len(self._jobs.waiting)
         self.bar.setRange(0, 0 if step is None else step.total)
         self.bar.setValue(0 if step is None else step.done)
-        doing = "Stopping…" if job.stopping else "Starting…" if step is None else step.message
-        parts = [job.title, doing, job.time_left, f"{waiting} waiting" if waiting else ""]
+        parts = [job.title, job.time_left, f"{waiting} waiting" if waiting else ""]
         self.words.say(" · ".join(filter(None, parts)))
+        self.doing.say("Stopping…" if job.stopping else "Starting…" if step is None else step.message)
 
     def _stop(self) -> None:
         self._jobs.stop()
@@ -269,7 +271,9 @@ class ViewStrip(Panel):
         )
         self.toggles.addStretch(1)
         self.column.setSpacing(4)
-        self.add(FoldingRow(row(QLabel("Colour"), self.colour, stretch=1), row(self.slab, self.more)))
+        self.toggles.addWidget(self.more)
+        self.upper = FoldingRow(row(QLabel("Colour"), self.colour, stretch=1), self.slab)
+        self.add(self.upper)
         self.column.addLayout(self.toggles)
         self._connect()
         self.show_state()

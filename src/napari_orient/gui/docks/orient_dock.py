@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from napari.components import ViewerModel
 from napari.layers import Points
-from qtpy.QtCore import QSize
+from qtpy.QtCore import QEvent, QSize
 from qtpy.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -26,7 +26,7 @@ from napari_orient.gui.event_loop import listen
 from napari_orient.gui.layers.layer_data import PREDICTED
 from napari_orient.gui.session.canvas_input import MouseTools
 from napari_orient.gui.session.opening import open_paths
-from napari_orient.gui.widgets.basic import ACCENT, CardPage, PageFrame, Panel, push_button, silent
+from napari_orient.gui.widgets.basic import ACCENT, CardPage, PageFrame, Panel, choice_button, silent
 from napari_orient.gui.widgets.inputs import LayerChoice, paths_in
 
 WIDTH = 380
@@ -34,6 +34,9 @@ WIDTH = 380
 
 LEAST_WIDTH = 370
 """Least width in pixels: at a font of 14 points napari's own panels leave no more of a window of 1100."""
+
+LOW_DOCK = 25
+"""Lines of text: in a lower dock the page needs the room of what ⚙, a tooltip or nothing at all says as well."""
 
 DATA, POSES, INSPECT, CORRECT, RESULT = STEPS = ("Data", "Poses", "Inspect", "Correct", "Result")
 VIEW = "View"
@@ -75,6 +78,7 @@ class OrientDock(ViewerDock):
         grid.setRowStretch(parts.index(self.stack), 1)
         self.primary.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self.steps.chosen = self.show_page
+        self._spare = (self.header.counts, self.view_strip.upper)
         self.view_strip.details.connect(self._details)
         listen(self, self.session.events.page, self._page_wanted)
         listen(self, self.session.events.tomogram, self.steps_done)
@@ -86,9 +90,19 @@ class OrientDock(ViewerDock):
         return QSize(max(WIDTH, self.minimumSizeHint().width()), super().sizeHint().height())
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """What the pages need, and no less than the least width."""
+        """What the pages need, and no less than the least width; as high as a low dock without its spare lines."""
         least = super().minimumSizeHint()
-        return QSize(max(LEAST_WIDTH, least.width()), least.height())
+        spare = sum(part.sizeHint().height() for part in self._spare if not part.isHidden())
+        return QSize(max(LEAST_WIDTH, least.width()), least.height() - spare)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Hide the spare lines of the strips where the dock is low for its size of text, and show them where not."""
+        if event is not None and event.type() in (QEvent.Type.Resize, QEvent.Type.LayoutRequest):
+            low = self.height() < LOW_DOCK * self.job_line.words.fontMetrics().lineSpacing()
+            for part in self._spare:
+                part.setHidden(low)
+            self.header.undo.setText("↶" if low else "↶ Undo")
+        return super().event(event)
 
     def _first_page(self) -> str:
         index = self.session.index
@@ -286,12 +300,11 @@ class StepBar(QWidget):
             line.addWidget(button, 1)
 
     def _button(self, name: str) -> QPushButton:
-        button = push_button(name, _STEP_TIPS[name])
-        button.setCheckable(True)
-        button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        button.setStyleSheet(
+        button = choice_button(
+            name,
+            _STEP_TIPS[name],
             "QPushButton {padding: 6px 0; border-radius: 3px;}"
-            f"QPushButton:checked {{background: {ACCENT}; color: white;}}"
+            f"QPushButton:checked {{background: {ACCENT}; color: white;}}",
         )
         button.clicked.connect(lambda: self.chosen(name))
         self._group.addButton(button)

@@ -15,8 +15,12 @@ from qtpy.QtWidgets import QDockWidget, QLabel, QMainWindow, QWidget
 
 from napari_orient.gui.event_loop import import_ahead, listen, when_destroyed
 from napari_orient.gui.session.viewer_session import Session, session_of
+from napari_orient.gui.widgets.basic import IN_ROW
 
 _AREAS = {"right": Qt.DockWidgetArea.RightDockWidgetArea, "bottom": Qt.DockWidgetArea.BottomDockWidgetArea}
+
+ROW_POINTS = 12
+"""Points of the words on buttons that share a row, at most: the five steps need 380 pixels of larger ones."""
 
 
 class ViewerDock(QWidget):
@@ -53,7 +57,12 @@ class ViewerDock(QWidget):
     def _scale_fonts(self, event: object = None) -> None:
         """Give napari's size of text to what its style leaves at Qt's own."""
         points = napari.settings.get_settings().appearance.font_size
-        self.setStyleSheet(f"QTableView, QHeaderView, QToolButton {{font-size: {points}pt;}}")
+        self.setStyleSheet(
+            f"QTableView, QHeaderView, QToolButton {{font-size: {points}pt;}}"
+            # napari's style gives such fields a width in pixels, whatever the size of their text.
+            "QAbstractSpinBox {min-width: 6em;}"
+            f"QPushButton[{IN_ROW}] {{font-size: {min(points, ROW_POINTS)}pt;}}"
+        )
 
     def build(self) -> None:
         """Make the dock's widgets."""

@@ -256,6 +256,7 @@ def _table() -> QTableWidget:
         upright.hide()
     header = table.horizontalHeader()
     if header is not None:
+        header.setTextElideMode(Qt.TextElideMode.ElideRight)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
     return table

@@ -11,7 +11,7 @@ from typing import ClassVar
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QPaintEvent, QShowEvent
+from qtpy.QtGui import QPaintEvent, QShowEvent, QTextLayout
 from qtpy.QtWidgets import (
     QBoxLayout,
     QButtonGroup,
@@ -128,7 +128,7 @@ class CardPage(Panel):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer, self._cards = viewer, dict[str, Panel]()
-        self.buttons = {name: _choice_button(*words) for name, words in self.names.items()}
+        self.buttons = {name: choice_button(*words) for name, words in self.names.items()}
         self._group = QButtonGroup(self)
         line = QHBoxLayout()
         line.setSpacing(0)
@@ -161,10 +161,16 @@ class CardPage(Panel):
         return next(self._cards[name].primary for name, button in self.buttons.items() if button.isChecked())
 
 
-def _choice_button(text: str, tip: str) -> QPushButton:
+IN_ROW = "in_row"
+"""The property by which a dock's style knows buttons that share a row, whose words it keeps small enough for it."""
+
+
+def choice_button(text: str, tip: str, style: str = "QPushButton {padding: 5px 0;}") -> QPushButton:
+    """One of several buttons in a row of equal widths, of which one is pressed."""
     button = push_button(text, tip)
+    button.setProperty(IN_ROW, True)
     button.setCheckable(True)
-    button.setStyleSheet("QPushButton {padding: 5px 0;}")
+    button.setStyleSheet(style)
     button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     return button
 
@@ -215,6 +221,54 @@ class NoteLabel(QLabel):
         if wanted != self._painted:
             self._painted = wanted
             self.setStyleSheet(f"color: {wanted};")
+
+
+class ShortNote(NoteLabel):
+    """A note of at most so many lines, shortened at its end where the room is too narrow; its tooltip has all of it."""
+
+    def __init__(self, lines: int = 1) -> None:
+        self.lines = lines
+        super().__init__()
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
+
+    def say(self, text: str, colour: str = MUTED) -> None:
+        """Show this instead, and all of it in the tooltip."""
+        super().say(text, colour)
+        self.setToolTip(text)
+
+    def heightForWidth(self, width: int) -> int:  # noqa: N802 - Qt's name
+        """Height in pixels of the lines that there are, and of no more than are wanted."""
+        return min(super().heightForWidth(width), self.lines * self.fontMetrics().lineSpacing())
+
+    def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """One line, however narrow: where there is room for more, the layout asks for the height at its width."""
+        return QSize(0, self.fontMetrics().lineSpacing())
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 - Qt's name
+        """One line, however narrow."""
+        return self.sizeHint()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Paint the lines that there is room for, the last one shortened."""
+        metrics, painter = self.fontMetrics(), QStylePainter(self)
+        ink, width, start = self.palette().color(self.foregroundRole()), self.width(), 0
+        painter.setPen(ink)
+        rows = max(1, min(self.lines, self.height() // metrics.lineSpacing()))
+        layout = QTextLayout(self.text(), self.font())
+        layout.beginLayout()
+        for place in range(rows):
+            line = layout.createLine()
+            if not line.isValid():
+                break
+            line.setLineWidth(width)
+            start, length = line.textStart(), line.textLength()
+            rest = self.text()[start:]
+            shown = rest[:length] if place < rows - 1 else metrics.elidedText(rest, _AT_THE_END, width)
+            painter.drawText(0, place * metrics.lineSpacing() + metrics.ascent(), shown)
+        layout.endLayout()
+
+
+_AT_THE_END = Qt.TextElideMode.ElideRight
 
 
 def push_button(text: str, tip: str = "", act: Callable[[], object] | None = None) -> QPushButton:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QAbstractTableModel, QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QEvent, QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QTableView, QWidget
 
@@ -203,9 +203,9 @@ class ParticleTable(QTableView):
         assert rows is not None
         assert heads is not None
         rows.setVisible(False)
-        rows.setDefaultSectionSize(self.fontMetrics().height() + 6)
         heads.setSortIndicator(-1, _ASCENDING)
         heads.setMinimumSectionSize(MIN_COLUMN)
+        heads.setTextElideMode(Qt.TextElideMode.ElideRight)
         heads.setStretchLastSection(True)
         heads.setHighlightSections(False)
         heads.setStyleSheet("QHeaderView::section {padding: 2px 3px;}")
@@ -215,10 +215,23 @@ class ParticleTable(QTableView):
         self._silent = True
         self.particles.show_columns(columns, mask)
         self._silent = False
+        self._fit_text()
         for column, quantity in enumerate(self.particles.quantities):
-            self.setColumnWidth(column, self._width_of(quantity))
             if self.particles.sorted_by is not None and self.particles.sorted_by[0] == quantity.name:
                 self._mark_sorted(column, self.particles.sorted_by[1])
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Give columns and rows the room that another size of text needs."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.FontChange:
+            self._fit_text()
+
+    def _fit_text(self) -> None:
+        rows = self.verticalHeader()
+        if rows is not None:
+            rows.setDefaultSectionSize(self.fontMetrics().height() + 6)
+        for column, quantity in enumerate(self.particles.quantities):
+            self.setColumnWidth(column, self._width_of(quantity))
 
     def _mark_sorted(self, column: int, order: Qt.SortOrder) -> None:
         """Show in the titles which column the rows are sorted by."""
