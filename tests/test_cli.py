@@ -464,7 +464,8 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ("simulate x --output y --tomograms many", "'many' given; expected a whole number of at least 1"),
         ("simulate x --output y --size-x 1e3", "expected a whole number from 16 to 4096 voxels"),
         ("simulate x --output y --tilt-axis z", "'z' given; expected one of"),
-        ("simulate ribosome --output y --size-x 15", "size_x is 15; expected a whole number from 16 to 4096 voxels"),
+        ("simulate ribosome --output y --size-x 15", "--size-x: '15' given; expected a whole number from 16 to 4096"),
+        ("simulate ribosome --output y --phase-shift 90", "--phase-shift is 90.0, but there is no defocus; give it"),
         ("simulate ribosome --output y --snr-low 3", "expected low not above high"),
         ("simulate ribosome --output y --tomograms 0", "expected a whole number of at least 1"),
         ("simulate lysosome --output y", "'lysosome' is neither a file nor a map that comes with the program"),
@@ -662,8 +663,36 @@ def test_training_on_several_classes_at_once_is_refused(world, tmp_path, capsys)
     assert list(tmp_path.iterdir()) == [mixed]
 
 
-def test_an_empty_name_is_no_folder(capsys):
+def test_what_a_shell_variable_that_is_empty_leaves_is_neither_a_folder_nor_an_option_not_given(capsys):
     assert "an empty name given; expected a file or folder" in refused(["convert", "", "o.csv"], capsys)
+    for flag in ("--where", "--class", "--tomogram-name", "--symmetry"):
+        assert f"{flag}: nothing given; expected" in refused(["convert", "a.star", "b.csv", flag, ""], capsys)
+    for flag in ("--tilts", "--tilt-axis", "--mask", "--slurm-partition"):
+        words = ["average", "t.mrc", "a.star", "--output", "m.mrc", flag, " "]
+        assert f"{flag}: nothing given; expected" in refused(words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--side", "33"], "--side: '33' given; expected an even number from 8 to 512"),
+        (["--radius", "inf"], "--radius: 'inf' given; expected a number from 1 to 5000 Å"),
+        (["--seed", "-1"], "--seed: '-1' given; expected a whole number from 0 to 2147483647 "),
+        (["--tilt-axis", "lowest_tilt"], "--tilt-axis is 'lowest_tilt'; expected found, x, y, none, or an angle"),
+        (["--lowest-tilt", "40", "--highest-tilt", "30"], "expected --lowest-tilt below --highest-tilt."),
+        (["--voxel-size", "1e9"], "--voxel-size: '1e9' given; expected a length in Å above 0 and up to 100,000"),
+        (["--symmetry", "banana"], "symmetry 'banana' is unknown"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_flag(world, words, expected, tmp_path, capsys):
+    given = [*map(str, ("average", world.tomogram, world.tomogram, "--output", tmp_path / "m.mrc"))]
+    assert expected in refused([*given, *words], capsys)
+
+
+def test_a_folder_of_tomograms_beside_a_tomogram_is_refused_whether_it_is_there_or_not(world, tmp_path, capsys):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        given = words("average", world.tomogram, tmp_path / "a.star", "--tomograms", folder, "-o", tmp_path / "m.mrc")
+        assert "it says where the tomograms of a list alone are" in refused(given, capsys)
 
 
 def test_a_mistake_in_a_real_process_is_one_line_and_exit_2(tmp_path):

@@ -118,6 +118,16 @@ def test_without_truth_a_report_has_expected_errors_and_says_so(lab, tmp_path):
     assert "Worst and best" not in text
 
 
+def test_without_truth_a_report_is_on_the_poses_that_are_chosen(lab, tmp_path, capsys):
+    chosen = ["report", lab / "tomo.mrc", lab / "posed.star", "--output", tmp_path / "r.html", "--where", "x > 700"]
+    assert main(list(map(str, chosen))) == 0
+    kept = int((read_particles(lab / "posed.star").positions[:, 0] > 700).sum())
+    assert 0 < kept < 24
+    assert f"report on {kept} particles" in capsys.readouterr().out
+    assert main(["report", str(lab / "posed.star"), "--class", "other", *map(str, chosen[3:5])]) == 2
+    assert "class 'other' was asked for, but these particles carry no class" in capsys.readouterr().err
+
+
 def test_a_report_counts_the_particles_that_have_no_true_one(lab, tmp_path, capsys):
     truth = read_particles(lab / "truth.star")[:10]
     some = truth.replace(tomogram="another", extents={"another": truth.extents["tomo"]})

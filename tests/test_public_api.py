@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import napari_orient as no
+from engine.phantom import VOXEL_SIZE, molecule
+from engine.phantom import tomogram as phantom
 from napari_orient.api.inputs import ResultWarning
 from napari_orient.engine.particles import concatenate
 from napari_orient.engine.reports.page import read_record
@@ -142,9 +144,9 @@ def test_several_tomograms_are_refined_to_one_list_and_one_that_fails_is_warned_
         no.refine([tomogram, other], few, "ribosome", **quick)
 
 
-def test_the_better_hand_of_a_reference_is_used(world):
-    _, tomogram, truth = world
-    mirrored = no.load_template("ribosome").mirrored()
+def test_the_better_hand_of_a_reference_is_used():
+    tomogram, truth, _ = phantom(molecule(), noise=0.8, count=(1, 3, 4))
+    mirrored = no.Template(molecule().density(24), VOXEL_SIZE).mirrored()
     quick = {"rotations": 600, "max_shift": 10, **FAST}
     with pytest.warns(ResultWarning, match="poses are written for the mirrored map"):
         refined = no.refine(tomogram, truth.take(slice(0, 8)), mirrored, mirror="auto", **quick)

@@ -5,7 +5,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option, suboptions
-from napari_orient.engine.parameters import PredictionOptions
+from napari_orient.engine.parameters import PredictionOptions, WedgeOptions
 from napari_orient.gui.widgets.basic import WARNING, Fold, NoteLabel
 from napari_orient.gui.widgets.forms import OptionsForm
 
@@ -50,6 +50,14 @@ def test_a_value_out_of_bounds_is_refused_with_what_would_fit(form):
         form.options()
     form.widgets["cutoff"].value = "many"
     with pytest.raises(InputError, match="'many'; expected a number"):
+        form.options()
+
+
+def test_what_does_not_fit_together_is_named_as_the_rows_are(qtbot):
+    form = OptionsForm(WedgeOptions, labels={"highest_tilt": "To"})
+    qtbot.addWidget(form)
+    form.widgets["lowest_tilt"].value, form.widgets["highest_tilt"].value = "40", "30"
+    with pytest.raises(InputError, match=r"expected Lowest tilt \(°\) below To\."):
         form.options()
 
 

@@ -188,8 +188,12 @@ def _run(words: list[str]) -> int:
     arguments = parser.parse_args(words[1:])
     if arguments.quiet:
         be_quiet()
-    with planned_outputs(verb.outputs(arguments)):
-        return verb.perform(arguments) or 0
+    try:
+        with planned_outputs(verb.outputs(arguments)):
+            return verb.perform(arguments) or 0
+    except InputError as error:
+        error.args = (parser.in_flags(str(error)), *error.args[1:])
+        raise
 
 
 def _parser() -> Parser:

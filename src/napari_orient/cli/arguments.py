@@ -13,7 +13,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from napari_orient.engine.errors import InputError, did_you_mean, expected_one_of
+from napari_orient.engine.errors import InputError, did_you_mean, expected_one_of, with_names
 from napari_orient.engine.options import Options, Parameter, Value
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -35,6 +35,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.register("type", Path, _path)
+        self.register("type", None, _text)
         self._expert_help: dict[argparse.Action, str] = {}
 
     def add_expert(self, action: argparse.Action) -> None:
@@ -54,6 +55,11 @@ class Parser(argparse.ArgumentParser):
         """The help; where arguments are hidden, its last line says how many and how they are shown."""
         hidden = len(self._expert_help)
         return super().format_help() + (f"\n{hidden} more options: {self.prog} --help-all\n" if hidden else "")
+
+    def in_flags(self, message: str) -> str:
+        """A message in which options are named as this parser takes them: ``--lowest-tilt`` for ``lowest_tilt``."""
+        flags = (flag for action in self._actions for flag in action.option_strings)
+        return with_names(message, {flag.lstrip("-").replace("-", "_"): flag for flag in flags})
 
     def error(self, message: str) -> NoReturn:
         """Raise the message instead of printing it with the usage."""
@@ -97,6 +103,19 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _text(text: str) -> str:
+    """The text.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is empty, which would pass for an option that is not given.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("nothing given; expected a word. Is a shell variable empty?")
+    return text
+
+
 def _at_home(word: str) -> str:
     """The word with ``~/`` as the person's own folder: shells leave it as it is in quotes and behind ``--output=``."""
     option, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
@@ -120,11 +139,13 @@ def length(text: str) -> float:
     Raises
     ------
     ArgumentTypeError
-        If it is no number above 0.
+        If it is no number above 0, or of more than 10 µm.
     """
-    return _number_up_to(text, math.inf, "a length in Å above 0, such as 12.5")
+    return _number_up_to(text, _LONGEST, f"a length in Å above 0 and up to {_LONGEST:,}, such as 12.5")
 
 
+_LONGEST = 100_000
+"""Å of the longest length, 10 µm: no tomogram is wider. A number above it has another unit, or lacks its point."""
 LENGTH: dict[str, Any] = {"type": length, "metavar": "Å"}
 """Settings of an argument that is a length in Å."""
 
@@ -260,7 +281,8 @@ def _reader(parameter: Parameter) -> Callable[[str], Value]:
         if parameter.optional and text.lower() == "none":
             return None
         try:
-            value: Value = parameter.type(text)
+            value: Value = parameter.type(text if parameter.type is not str else _text(text))
+            parameter.check(value)
         except ValueError as error:
             raise argparse.ArgumentTypeError(f"{text!r} given; expected {parameter.expected}") from error
         return value

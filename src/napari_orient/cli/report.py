@@ -42,7 +42,7 @@ def declare(parser: Parser) -> None:
         "-o", "--output", dest="report", type=Path, required=True, metavar="PAGE", help="page to write: .html"
     )
     parser.add_argument("--truth", type=Path, metavar="TRUTH", help="list with true angles, to compare with")
-    add_selection(parser, what="true particles")
+    add_selection(parser, what="particles (with --truth: true ones)")
     parser.add_argument("--reference", metavar="MAP|NAME", help="map, or template, to show in the poses")
     add_reference_facts(parser)
     parser.add_argument("--symmetry", metavar="GROUP", help="errors are taken modulo it [default: the reference's]")
@@ -77,18 +77,21 @@ def perform(arguments: Namespace) -> int | None:
     )
     print(f"{arguments.report}: report on {counted(particles)}")
     if labelled and particles.rotations is not None:
-        # --class and --where choose true particles here.
-        given = Namespace(**{**vars(arguments), "kind": None, "where": None})
         map_ = arguments.report.with_name(f"{arguments.report.stem}_average.mrc")
-        say_next("average", *same_inputs(given), "--output", unused(map_))
+        say_next("average", *same_inputs(_of_poses(arguments)), "--output", unused(map_))
     return 1 if failed else None
 
 
 def _poses(arguments: Namespace, files: ProjectFiles) -> tuple[Labelled, Particles, bool]:
     """Tomograms that are named with their particles; all particles; and whether some tomogram cannot be read."""
     if not (files.volumes or files.tables or files.polnet or arguments.tomograms):
-        return [], concatenate([read_list(path, arguments) for path in files.lists]), False
-    # --class and --where choose true particles here, not poses.
-    project = read_named_project(Namespace(**{**vars(arguments), "kind": None, "where": None}))
+        poses = concatenate([read_list(path, arguments) for path in files.lists])
+        return [], selected(poses, _of_poses(arguments)), False
+    project = read_named_project(_of_poses(arguments))
     every = in_list_order(concatenate([particles for _, particles in project.pairs]))
     return project.pairs, every, bool(project.failed)
+
+
+def _of_poses(arguments: Namespace) -> Namespace:
+    """The arguments as they concern the poses: beside a list of true angles, --class and --where choose of that."""
+    return arguments if arguments.truth is None else Namespace(**{**vars(arguments), "kind": None, "where": None})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 _ALIKE = 0.75
@@ -23,6 +24,15 @@ class OutputError(InputError):
 
     What was to be written is still there: a door lets another place be given, or writes it elsewhere and says where.
     """
+
+
+_NAME = re.compile(r"(?<![\w./\\'-])[a-z]+(?:_[a-z]+)+(?!'|[\w./\\-]\w)")
+"""A name of several words as Python writes it; no part of a file's name, nor what was given, which is in quotes."""
+
+
+def with_names(message: str, names: Mapping[str, str]) -> str:
+    """The message with options named as a door names them, such as ``--lowest-tilt`` for ``lowest_tilt``."""
+    return _NAME.sub(lambda match: names.get(match[0], match[0]), message)
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:

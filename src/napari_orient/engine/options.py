@@ -7,6 +7,7 @@ others, by name.
 
 from __future__ import annotations
 
+import math
 import types
 import warnings
 from collections.abc import Mapping
@@ -36,6 +37,7 @@ class Parameter:
 
     Parameters
     ----------
+    even : whether a whole number must be even.
     expert : whether it is shown on request only: most people never need it.
     aliases : earlier names, still read in records and on the command line.
     path : the parts that lead to it, outermost first; empty for an option of the class itself.
@@ -50,6 +52,7 @@ class Parameter:
     low: float | None
     high: float | None
     choices: tuple[str, ...]
+    even: bool = False
     expert: bool = False
     aliases: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
@@ -87,12 +90,13 @@ class Parameter:
         if self.choices:
             return "one of " + ", ".join(self.choices)
         words = {int: "a whole number", float: "a number", str: "text", bool: "yes or no"}[self.type]
+        words = "an even number" if self.even else words
         if self.low is not None and self.high is not None:
-            words += f" from {self.low:g} to {self.high:g}"
+            words += f" from {self.low:.10g} to {self.high:.10g}"
         elif self.low is not None:
-            words += f" of at least {self.low:g}"
+            words += f" of at least {self.low:.10g}"
         elif self.high is not None:
-            words += f" of at most {self.high:g}"
+            words += f" of at most {self.high:.10g}"
         return f"{words} {self.unit}".strip()
 
     def _fits(self, value: object) -> bool:
@@ -104,7 +108,8 @@ class Parameter:
             return value in self.choices
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             above = self.low is None or value >= self.low
-            return above and (self.high is None or value <= self.high)
+            below = self.high is None or value <= self.high
+            return math.isfinite(value) and above and below and not (self.even and value % 2)
         return True
 
 
@@ -116,6 +121,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    even: bool = False,
     expert: bool = False,
     aliases: tuple[str, ...] = (),
 ) -> Any:
@@ -123,10 +129,11 @@ def option(
 
     Parameters
     ----------
+    even : a whole number that must be even.
     expert : forms fold it away under "Advanced"; the command line shows it by ``--help-all``.
     aliases : earlier names, still read in records and on the command line.
     """
-    declared = {"help": help, "unit": unit, "low": low, "high": high, "choices": choices}
+    declared = {"help": help, "unit": unit, "low": low, "high": high, "choices": choices, "even": even}
     return field(default=default, metadata={**declared, "expert": expert, "aliases": aliases})
 
 

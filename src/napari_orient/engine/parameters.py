@@ -272,7 +272,7 @@ class NetworkOptions(Options):
         choices=("paper", "scaled"),
         expert=True,
     )
-    patch_side: int = option(40, help="side of the patch", unit="voxels", low=8, high=128, expert=True)
+    patch_side: int = option(40, help="side of the patch", unit="voxels", low=8, high=128, even=True, expert=True)
     patch_voxel_size: float = option(10.0, help="voxel size of the patch", unit="Å", low=0.5, high=100)
     binning: int = option(2, help="masked front end: Fourier-bin the patch by this", low=1, high=8, expert=True)
     mask_radius: float = option(
@@ -297,7 +297,7 @@ class MixtureOptions(Options):
     """Architecture of the network that learns from simulated patches: a mixture of poses over rotated views."""
 
     symmetry: str = symmetry_option()
-    patch_side: int = option(40, help="side of the patch", unit="voxels", low=8, high=128, expert=True)
+    patch_side: int = option(40, help="side of the patch", unit="voxels", low=8, high=128, even=True, expert=True)
     patch_voxel_size: float = option(10.0, help="voxel size of the patch", unit="Å", low=0.5, high=100)
     mask_radius: float = option(
         130.0, help="radius of the sphere about the particle, to half height", unit="Å", low=5, high=5000
@@ -344,9 +344,9 @@ MASKS = ("ball", "map")
 class AveragingOptions(Options):
     """How to average."""
 
-    side: int = option(40, help="voxels along the map", low=8, high=512)
+    side: int = option(40, help="voxels along the map", low=8, high=512, even=True)
     radius: float | None = option(
-        None, help="of the particle, for the mask of the FSC; empty for 0.4 boxes", unit="Å", low=1
+        None, help="of the particle, for the mask of the FSC; empty for 0.4 boxes", unit="Å", low=1, high=5000
     )
     mask: str = option(
         "ball",

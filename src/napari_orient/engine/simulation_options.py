@@ -85,10 +85,16 @@ class MicroscopeOptions(Options):
     )
 
     def __post_init__(self) -> None:
-        """Check every field, and that what is corrected is there."""
+        """Check every field, and that there is a CTF where it is said what it is like, or that it is corrected."""
         super().__post_init__()
-        if self.ctf_correction != "none" and self.defocus is None:
-            raise InputError(f"ctf_correction is {self.ctf_correction}, but there is no defocus; give it too.")
+        record = self.to_record()
+        idle = [name for name in _OF_THE_CTF if record[name] not in ("none", 0)] if self.defocus is None else []
+        if idle:
+            raise InputError(f"{idle[0]} is {record[idle[0]]}, but there is no defocus; give it too.")
+
+
+_OF_THE_CTF = ("ctf_correction", "defocus_error", "height_defocus", "astigmatism", "phase_shift")
+"""Options that change nothing without a defocus."""
 
 
 @dataclass(frozen=True, kw_only=True)

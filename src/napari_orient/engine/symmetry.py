@@ -98,7 +98,7 @@ def symmetry(text: str) -> Symmetry:
         raise InputError(f"a symmetry is given as {type(text).__name__}; expected a text such as C1 or D7@z@x.")
     point_group, *directions = _split(text)
     frame = _frame([direction(item) for item in directions])
-    own = _own_matrices(point_group.upper())
+    own = _own_matrices(point_group)
     return Symmetry("@".join([point_group.upper(), *directions]), frame @ own @ frame.T, frame)
 
 
@@ -117,12 +117,14 @@ def _split(text: str) -> list[str]:
     return text.strip().split("@")
 
 
-def _own_matrices(name: str) -> FloatArray:
+def _own_matrices(point_group: str) -> FloatArray:
+    name = point_group.upper()
     order = name[1:]
     is_axial = name[:1] in ("C", "D") and order.isascii() and order.isdigit() and len(order) <= len(str(_MOST_FOLD))
     if name not in ("T", "O", "I") and not (is_axial and 0 < int(order) <= _MOST_FOLD):
         raise InputError(
-            f"symmetry {name!r} is unknown; expected C1, Cn, Dn, T, O or I, such as D7, n of at most {_MOST_FOLD}."
+            f"symmetry {point_group!r} is unknown; expected C1, Cn, Dn, T, O or I, such as D7, n of at most "
+            f"{_MOST_FOLD}."
         )
     if name[0] in "CD":
         return _cyclic(int(name[1:])) if name[0] == "C" else _dihedral(int(name[1:]))

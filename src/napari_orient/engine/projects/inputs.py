@@ -68,9 +68,14 @@ def read_project(
     Raises
     ------
     InputError
-        If there is no list, a pattern fits no file, or no tomogram with particles is left.
+        If there is no list, a pattern fits no file, tomograms are named in both ways, or none with particles is left.
     """
     files = project_files(paths)
+    if tomograms is not None and files.volumes:
+        raise InputError(
+            f"--tomograms {tomograms} was given beside {shortened([path.name for path in files.volumes])}; it says "
+            "where the tomograms of a list alone are. Leave out one of both."
+        )
     if tomograms is not None and _is_project(Path(tomograms)) and not (files.volumes or files.polnet):
         files = project_files((tomograms, *files.lists))
     if tomogram_name and len(files.volumes) != 1:

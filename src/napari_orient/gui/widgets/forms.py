@@ -11,7 +11,7 @@ from magicgui.widgets.bases import BaseValueWidget
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_orient.engine.errors import InputError
+from napari_orient.engine.errors import InputError, with_names
 from napari_orient.engine.options import Options, Parameter, Value
 from napari_orient.gui.widgets.basic import Fold, lay_out_fields
 
@@ -51,23 +51,24 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         super().__init__()
         self._kind = kind
         self._parameters = {item.name: item for item in kind.parameters() if item.name not in hidden}
+        self._labels = {name: (labels or {}).get(name, item.label) for name, item in self._parameters.items()}
         self.widgets = {name: widget_of(item) for name, item in self._parameters.items()}
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         names = first or tuple(name for name, item in self._parameters.items() if not item.expert)
-        column.addWidget(self._rows(names, labels or {}, label_width))
+        column.addWidget(self._rows(names, label_width))
         others = tuple(name for name in self.widgets if name not in names)
-        self.advanced = self._rows(others, labels or {}, label_width)
+        self.advanced = self._rows(others, label_width)
         if others and folded:
             column.addWidget(Fold("Advanced", self.advanced))
 
-    def _rows(self, names: tuple[str, ...], labels: Mapping[str, str], label_width: int) -> QWidget:
+    def _rows(self, names: tuple[str, ...], label_width: int) -> QWidget:
         holder = QWidget()
         rows = QFormLayout(holder)
         lay_out_fields(rows)
         for name in names:
             widget = self.widgets[name]
-            label = QLabel(labels.get(name, self._parameters[name].label))
+            label = QLabel(self._labels[name])
             label.setMinimumWidth(label_width)
             label.setToolTip(widget.tooltip)
             label.setBuddy(widget.native)
@@ -84,7 +85,10 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         InputError
             If a value does not fit.
         """
-        return self._kind.of(**self.values())
+        try:
+            return self._kind.of(**self.values())
+        except InputError as error:
+            raise InputError(with_names(str(error), self._labels)) from error
 
     def values(self) -> dict[str, Value]:
         """Values of the options that have a row, by name.
@@ -129,7 +133,7 @@ def _bare_widget(parameter: Parameter) -> BaseValueWidget[Any]:
     low = -_WIDEST if parameter.low is None else parameter.low
     high = _WIDEST if parameter.high is None else parameter.high
     if parameter.type is int:
-        return SpinBox(value=int(max(low, 0)), min=int(low), max=int(high))
+        return SpinBox(value=int(max(low, 0)), min=int(low), max=int(high), step=2 if parameter.even else 1)
     # Without a step of its own magnitude the widget would show 1e-3 as 0.0.
     return FloatSpinBox(value=low, min=low, max=high, step=step_of(parameter))
 
@@ -160,7 +164,7 @@ def _number(parameter: Parameter, text: str) -> Value:
     try:
         return _typed(parameter, text)
     except ValueError:
-        raise InputError(f"{parameter.name} is {text!r}; expected {parameter.expected}, or nothing.") from None
+        raise InputError(f"{parameter.label} is {text!r}; expected {parameter.expected}, or nothing.") from None
 
 
 def show_value(parameter: Parameter, widget: BaseValueWidget[Any], value: Value) -> None:
