@@ -37,6 +37,7 @@ def test_patches_without_a_ray_stay_as_they_are_and_one_with_a_ray_is_brought_ne
     directions = DirectionalPower.estimate(spectra.abs().square(), OPTIONS)
     found = directions.weighted(spectra)
     others = torch.arange(24) != 3
+    assert torch.equal(directions.strong(spectra), ~others)
     assert torch.equal(found[others], spectra[others])
     assert torch.equal(directions.weighted(without), without)
 

@@ -358,7 +358,20 @@ def test_the_shipped_network_finds_poses_in_either_contrast_and_says_which_is_od
     assert np.median(errors) < 5
     assert (errors < 20).mean() > 0.9
     assert any("contrast" in note for note in notes) == (contrast == -1)
-    assert not any("voxel size" in note for note in notes)
+    assert not any("voxel size" in note or "wrong" in note for note in notes)
+
+
+def test_the_shipped_network_says_how_many_of_its_poses_are_likely_wrong_and_that_rays_are_beside_them(scene):
+    tomogram, true = scene
+    struck = replace(tomogram, density=tomogram.density.copy())
+    x, y, _ = np.round(true.positions[:6] / 10).astype(int).T
+    struck.density[:, y, np.minimum(x + 5, 127)] -= 4 * struck.density.std()
+    nowhere = true.positions[6:] * [1, 1, 0] + [0, 0, 40]
+    picks = Particles(positions=np.concatenate([true.positions, nowhere]), tomogram=true.tomogram[0])
+    found, notes = predicted(struck, picks)
+    (text,) = (note for note in notes if "likely wrong" in note)
+    assert float(text.partition("%")[0]) == pytest.approx(100 * (1 - found.confidence.mean()), abs=5)
+    assert "rays of gold" in text
 
 
 def test_the_shipped_network_says_that_a_voxel_size_is_wrong_and_predicts_at_the_right_one(scene):

@@ -49,11 +49,19 @@ class DirectionalPower:
         """The medians of patches of these powers (N, m, m, m // 2 + 1) after whitening."""
         return cls(_by_direction(power, options.view_side).median(0).values, options.view_side)
 
+    def strong(self, spectra: Tensor) -> Tensor:
+        """Which patches, given by whitened half-spectra, have a direction that is strong in them alone, (N,)."""
+        return _strong(self._ratio(spectra))
+
+    def _ratio(self, spectra: Tensor) -> Tensor:
+        """Power of patches in each band and direction over the usual one, (N, B, J)."""
+        usual = self.usual.to(spectra.device).clamp_min(_LEAST_POWER)
+        return _by_direction(spectra.abs().square(), self.side) / usual
+
     def weighted(self, spectra: Tensor) -> Tensor:
         """Whitened half-spectra (N, m, m, m // 2 + 1), of which directions that are strong in one patch count less."""
-        device = spectra.device
-        ratio = _by_direction(spectra.abs().square(), self.side) / self.usual.to(device).clamp_min(_LEAST_POWER)
-        strong = ratio.flatten(1).amax(1) > _STRONG
+        device, ratio = spectra.device, self._ratio(spectra)
+        strong = _strong(ratio)
         if not strong.any():
             return spectra
         nearness, bands = (part.to(device) for part in _directions(self.side))
@@ -63,6 +71,11 @@ class DirectionalPower:
         weighted = spectra.clone()
         weighted[strong] *= weights.view(-1, *spectra.shape[1:])
         return weighted
+
+
+def _strong(ratio: Tensor) -> Tensor:
+    """Which patches of these ratios (N, B, J) are weighted, (N,)."""
+    return ratio.flatten(1).amax(1) > _STRONG
 
 
 def _by_direction(power: Tensor, side: int) -> Tensor:

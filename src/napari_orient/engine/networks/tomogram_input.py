@@ -49,6 +49,11 @@ _LEAST_FOR_SIZE = 4
 """Picks from which sizes are compared; as of a template (`refinement.diagnostics`)."""
 _UNSURE = 0.5
 """Median probability of a right pose below which a warning says so; chosen."""
+_DOUBTFUL = 0.1
+"""Share of poses that are likely wrong from which a warning says how many are; chosen."""
+_CROSSED = 0.2
+"""Share of picks with a direction that is strong in their patch alone from which that warning speaks of gold. Without
+gold and membranes there is hardly one; beside few large beads a fifth to a half."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,12 +263,13 @@ def _with_evidence(found: TomogramInput, positions: FloatArray, *, centring: str
     """
     places = positions[evenly_spaced_rows(len(positions), _AVERAGED)]
     rows = evenly_spaced_rows(len(places), _SAMPLE)
-    posed, power = list[PosedPatches](), torch.zeros(1)
+    posed, power, crossed = list[PosedPatches](), torch.zeros(1), 0
     for done, some in _batches(places):
         yield Step(done, len(places) + len(rows), "Averaging particles in the poses found")
         spectra = found.spectra(some, centring=centring)
         posed.append(found.posed(some, spectra)[2])
         power = power + spectra.abs().square().sum(0).cpu()
+        crossed += int(found.directions.strong(spectra).sum())
     yield Step(len(places), len(places) + len(rows), "Checking the tomogram's hand")
     sample, some = joined_patches(posed), places[rows]
     mirrored = found.posed(some, found.mirrored(some, centring=centring), mirrored=True)[2]
@@ -272,18 +278,38 @@ def _with_evidence(found: TomogramInput, positions: FloatArray, *, centring: str
     radius = found.mixture.options.mask_radius * found.scale
     evidence = PoseEvidence.estimate(sample, mirrored, radius=radius)
     right = evidence.p_right(sample)
-    if float(right.median()) < _UNSURE:
-        found = _noted(
-            found,
-            f"the median probability of a right pose is {float(right.median()):.0%}: this network hardly finds its "
-            "molecule at these picks.",
-        )
+    if text := _doubt_text(right, crossed / len(places)):
+        found = _noted(found, text)
     mixture, axes = found.mixture, wedge_axes(power)
     variability = ViewVariability.estimate(
         sample, right, axes=axes, voxels=mixture.voxels.cpu(), options=mixture.options, radius=radius
     )
     notes = found.notes if variability is None else (*found.notes, variability.note)
     return replace(found, evidence=evidence, variability=variability, notes=notes)
+
+
+def _doubt_text(right: Tensor, crossed: float) -> str:
+    """What a person reads of improbable poses, given their probabilities (N,); empty where nearly all are right.
+
+    Parameters
+    ----------
+    crossed : share of picks with a direction that is strong in their patch alone.
+    """
+    wrong, median = 1 - float(right.mean()), float(right.median())
+    if wrong < _DOUBTFUL:
+        return ""
+    text = f"{wrong:.0%} of these poses are likely wrong, because of false picks or noise; the confidence says which."
+    if median < _UNSURE:
+        text = (
+            f"the median probability of a right pose is {median:.0%}: this network hardly finds its molecule at these "
+            "picks."
+        )
+    if crossed < _CROSSED:
+        return text
+    return (
+        f"{text} Beside {crossed:.0%} of the picks are rays of gold, or a membrane: erase gold in the tilt images, "
+        "before the tomogram is reconstructed."
+    )
 
 
 _HAND_TEXT = (
