@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from napari_orient.engine.particles import Tomogram
+from napari_orient.engine.simulation.simulate import simulate
+from napari_orient.engine.simulation_options import SimulationOptions
 from napari_orient.engine.streams import run
+from napari_orient.engine.templates import load_template
 from napari_orient.engine.tomogram.gold_beads import GoldBeads, estimate_gold_beads
 
 SIZE = 10.0
@@ -104,3 +107,13 @@ def test_noise_and_few_beads_are_left_as_they_are(noise: np.ndarray, picks: np.n
     few = noise.copy()
     few[28:33, 58:63, 48:53] -= 20
     assert beads_of(few, picks) is None
+
+
+def test_a_large_bead_that_a_contrast_transfer_leaves_in_many_parts_is_one() -> None:
+    options = SimulationOptions.of(
+        size_x=90, size_y=90, size_z=60, imaging="physical", gold=3, gold_diameter=150.0, defocus=3.5, axis_angle=20.0
+    )
+    tomogram, particles = run(simulate([load_template("3j9i")], options, seed=62, counts=(6,)))
+    beads = run(estimate_gold_beads(tomogram, particles.positions, radius=100.0, side=400.0))
+    assert beads is not None
+    assert len(beads) == 3

@@ -61,9 +61,9 @@ _BLOCK_OF_MAXIMUM = 15
 """Voxels of the cube whose largest density counts as that of a bead; 10 nm are 10 voxels of 10 Å. Chosen."""
 _LEAST_OF_HIGHEST = 0.4
 """Density of a bead, smoothed, over that of the densest of those that rays join; of 5 beside 10 nm it is 0.5."""
-_LEAST_OWN_INVERSION = 0.4
-"""Correlation with its inversion below which a candidate may be the side of a bead. Simulated beads have 0.6 to 0.98,
-sides of those of 15 nm under a contrast transfer at most 0.2."""
+_LEAST_OWN_INVERSION = 0.55
+"""Correlation with its inversion below which a candidate may be the side of a bead. Simulated beads have 0.57 to 0.98,
+sides of those of 15 nm under a contrast transfer up to 0.2, or 0.55 where they are small and three or more."""
 _LEAST_INVERSION = 0.5
 """The same of two sides together, at the least: such beads have 0.6 to 0.7."""
 _FARTHEST_SIDES = 1.6
@@ -281,18 +281,20 @@ def _joined(density: Density, found: list[_Candidate]) -> Work[list[_Candidate]]
     """The candidates, those joined that are sides of one bead.
 
     A bead is its own inversion, and so are two that touch, each about its own centre. The sides of a large one, which a
-    contrast transfer makes a shell and the missing wedge opens, are not; about the middle between them they are.
+    contrast transfer makes a shell and the missing wedge opens, are less so; about the middle between them they are.
     """
-    whole = [_inversion_correlation(density, item.centre, item.radius + 1) for item in found]
+    own = {id(item): _inversion_correlation(density, item.centre, item.radius + 1) for item in found}
     yield
-    joined, sides = [], [item for item, value in zip(found, whole, strict=True) if value < _LEAST_OWN_INVERSION]
+    joined, sides = [], [item for item in found if own[id(item)] < _LEAST_OWN_INVERSION]
     for first, second in combinations(sides, 2):
         apart = float(np.linalg.norm(first.centre - second.centre))
         if apart > _FARTHEST_SIDES * (first.radius + second.radius):
             continue
         centre = (first.centre + second.centre) / 2
         radius = apart / 2 + _SHARE_OF_SIDE * max(first.radius, second.radius)
-        joined.append((_inversion_correlation(density, centre, radius), centre, radius))
+        together = _inversion_correlation(density, centre, radius)
+        if together > max(own[id(first)], own[id(second)]):
+            joined.append((together, centre, radius))
         yield
     for value, centre, radius in sorted(joined, key=lambda item: -item[0]):
         parts = [item for item in found if np.linalg.norm(item.centre - centre) < radius]
