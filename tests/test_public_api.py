@@ -218,6 +218,7 @@ def test_progress_is_silent_a_line_or_a_function(world, capsys):
         (lambda t, p: no.predict("missing.mrc", p), "missing.mrc"),
         (lambda t, p: no.predict(t, "missing.star"), "missing.star"),
         (lambda t, p: no.predict(t.density, p), "a tomogram is given as ndarray; expected a Tomogram"),
+        (lambda t, p: no.predict(None, p), "a tomogram is given as NoneType; expected a Tomogram"),
         (lambda t, p: no.predict(t, p.positions), "particles are given as ndarray; expected Particles"),
         (lambda t, p: no.predict(t, p, 3), "a model is given as int; expected a Network, a Template"),
         (lambda t, p: no.predict(t, p, diameter=290), "PredictionOptions has no option 'diameter'; expected one of"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -136,7 +136,8 @@ def pairs_of(data: DataLike, picks: ParticlesLike | None = None, *, kind: str | 
         pairs = list(project.pairs)
         _ask(pairs, paths[-1])
     elif picks is not None:
-        given: Sequence[Any] = [data] if isinstance(data, (Tomogram, str, Path)) else data
+        several = isinstance(data, Iterable) and not isinstance(data, (Tomogram, str, Path))
+        given: Iterable[Any] = cast(Iterable[Any], data) if several else [data]
         tomograms = [opened for item in given for opened in _tomograms_of(item, picks)]
         alone = len(tomograms) == 1
         pairs = [(opened, particles_of(picks, opened, alone=alone)) for opened in tomograms]
