@@ -182,10 +182,11 @@ def _middle(cube: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def largest_gap_deg(rotations: FloatArray, *, count: int = 2000) -> float:
     """Degrees from the direction that is farthest from every view, either way along the beam, to the nearest view."""
+    from scipy.spatial import KDTree
+
     beam = rotations[:, 2, :]
-    directions = even_rotations(count)[:, 2, :]
-    nearest = np.abs(directions @ beam.T).max(axis=1)
-    return float(np.degrees(np.arccos(np.clip(nearest.min(), -1, 1))))
+    chord = KDTree(np.concatenate([beam, -beam])).query(even_rotations(count)[:, 2, :])[0].max()
+    return float(np.degrees(2 * np.arcsin(np.clip(chord / 2, 0, 1))))
 
 
 def uniform_views_p(rotations: FloatArray) -> float:
