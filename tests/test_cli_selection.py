@@ -79,6 +79,15 @@ def test_rows_are_chosen_by_any_column_and_by_relions_class_number(tmp_path, cap
     assert (read_particles(out).positions[:, 0] < 200).all()
 
 
+def test_rows_are_chosen_by_the_distance_to_the_nearest_particle_of_any_class(tmp_path, capsys):
+    path, out = tmp_path / "a.csv", tmp_path / "b.csv"
+    path.write_text("tomogram,x,y,z,class\ns01,0,0,0,a\ns01,50,0,0,b\ns01,900,0,0,a\ns02,0,0,0,a\n")
+    run(capsys, "convert", path, out, "--class", "a", "--where", "neighbour < 100 and neighbour_class == 'b'")
+    assert read_particles(out).positions.tolist() == [[0, 0, 0]]
+    run(capsys, "convert", path, out, "--where", "neighbour > 1000")
+    assert read_particles(out).tomogram.tolist() == ["s02"]
+
+
 def test_the_centres_of_reading_and_of_writing_are_told_apart(tmp_path, capsys):
     path = listed(tmp_path / "a.star")
     run(capsys, "convert", path, tmp_path / "b.star", "--centre", "size/2 - 1")

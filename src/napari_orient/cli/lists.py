@@ -171,7 +171,8 @@ def add_selection(parser: Parser, *, what: str = "particles") -> None:
     parser.add_argument(
         "--where",
         metavar="EXPRESSION",
-        help=f'only the {what} for which this is true, by any column: "rlnLCCmax > 0.2 and rlnClassNumber in (1, 3)"',
+        help=f'only the {what} for which this is true, by any column: "rlnLCCmax > 0.2 and rlnClassNumber in (1, 3)"; '
+        "neighbour is the distance to the nearest other one, of any class, in Å",
     )
 
 
@@ -183,9 +184,14 @@ def selected(particles: Particles, arguments: Namespace) -> Particles:
     InputError
         If there is none, no class is stated, or the expression does not fit the columns.
     """
-    if arguments.kind is not None:
-        particles = particles.of_kind(arguments.kind)
-    return _where(particles, arguments)
+    chosen = particles if arguments.kind is None else particles.of_kind(arguments.kind)
+    if arguments.where is None:
+        return chosen
+    from napari_orient.engine.inspection.filters import rows_of_particles
+
+    mask = rows_of_particles(arguments.where, chosen, everyone=particles)
+    _say_count(int(mask.sum()), len(mask), arguments.where)
+    return chosen.take(mask)
 
 
 def selected_pairs(pairs: Labelled, arguments: Namespace) -> Labelled:
@@ -196,26 +202,17 @@ def selected_pairs(pairs: Labelled, arguments: Namespace) -> Labelled:
     InputError
         As `selected`, if no tomogram holds any.
     """
+    everyone = {tomogram.name: particles for tomogram, particles in pairs}
     if arguments.kind is not None:
         pairs = labelled_of_kind(pairs, arguments.kind)
     if arguments.where is None:
         return pairs
     from napari_orient.engine.inspection.filters import rows_of_particles
 
-    masks = [rows_of_particles(arguments.where, particles) for _, particles in pairs]
+    masks = [rows_of_particles(arguments.where, own, everyone=everyone[tomogram.name]) for tomogram, own in pairs]
     total, kept = sum(len(mask) for mask in masks), sum(int(mask.sum()) for mask in masks)
     _say_count(kept, total, arguments.where)
     return [(tomogram, part.take(mask)) for (tomogram, part), mask in zip(pairs, masks, strict=True) if mask.any()]
-
-
-def _where(particles: Particles, arguments: Namespace) -> Particles:
-    if arguments.where is None:
-        return particles
-    from napari_orient.engine.inspection.filters import rows_of_particles
-
-    mask = rows_of_particles(arguments.where, particles)
-    _say_count(int(mask.sum()), len(mask), arguments.where)
-    return particles.take(mask)
 
 
 def _say_count(kept: int, total: int, expression: str) -> None:

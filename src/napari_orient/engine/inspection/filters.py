@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.inspection.quantities import neighbours
 from napari_orient.engine.particles import Particles
 from napari_orient.engine.rotations import matrix_to_zyz
 
@@ -74,19 +75,28 @@ def rows_where(expression: str, columns: Columns, *, count: int) -> NDArray[np.b
     return np.broadcast_to(chosen, (count,)).copy()
 
 
-def rows_of_particles(expression: str, particles: Particles) -> NDArray[np.bool_]:
+def rows_of_particles(expression: str, particles: Particles, *, everyone: Particles | None = None) -> NDArray[np.bool_]:
     """Mask of the particles for which the expression is true, (N,).
 
     Its names are those of the particles' columns in files: ``tomogram``, ``class``, ``x``, ``y``, ``z`` (Å), ``rot``,
-    ``tilt``, ``psi``, ``confidence``, ``expected_error_deg``, also as RELION calls them, and every other column.
+    ``tilt``, ``psi``, ``confidence``, ``expected_error_deg``, also as RELION calls them, and every other column; and
+    ``neighbour``, the distance in Å to the nearest other particle, with its class as ``neighbour_class``.
     Columns whose values are all numbers, or empty, are numbers.
+
+    Parameters
+    ----------
+    everyone : all that may be neighbours, these among them; these alone by default.
 
     Raises
     ------
     InputError
         As `rows_where`.
     """
-    return rows_where(expression, _columns_of(particles), count=len(particles))
+    columns = _columns_of(particles)
+    if "neighbour" in expression and "neighbour" not in columns:
+        near = neighbours(particles, everyone or particles)
+        columns |= {"neighbour": near.distance, "neighbour_class": near.kind}
+    return rows_where(expression, columns, count=len(particles))
 
 
 def _columns_of(particles: Particles) -> dict[str, NDArray[Any]]:

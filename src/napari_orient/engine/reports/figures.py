@@ -185,7 +185,7 @@ def largest_gap_deg(rotations: FloatArray, *, count: int = 2000) -> float:
     from scipy.spatial import KDTree
 
     beam = rotations[:, 2, :]
-    chord = KDTree(np.concatenate([beam, -beam])).query(even_rotations(count)[:, 2, :])[0].max()
+    chord = np.max(KDTree(np.concatenate([beam, -beam])).query(even_rotations(count)[:, 2, :])[0])
     return float(np.degrees(2 * np.arcsin(np.clip(chord / 2, 0, 1))))
 
 
