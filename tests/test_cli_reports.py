@@ -12,7 +12,7 @@ from engine.phantom import tomogram as phantom
 from napari_orient.cli import main
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.io import read_particles, write_particles, write_tomogram
-from napari_orient.engine.particles import Particles, Tomogram
+from napari_orient.engine.particles import Particles, Tomogram, classes_notes
 from napari_orient.engine.reports.figures import largest_gap_deg, overview, uniform_views_p
 from napari_orient.engine.reports.page import HtmlPage, read_record
 from napari_orient.engine.representations import rotvec_to_matrix
@@ -236,6 +236,20 @@ def test_texts_of_files_cannot_become_markup():
     page.table([("</td><script>", "x")])
     page.record({"title": "</script><script>alert(1)</script>"})
     assert re.findall(r"<script[^>]*>", page.text) == ['<script type="application/json" id="napari-orient-report">']
+
+
+def test_particles_of_several_classes_are_not_averaged_or_refined_as_one_without_a_word(lab, tmp_path, capsys):
+    mixed = read_particles(lab / "posed.star").replace(kind=np.where(np.arange(24) % 3, "abc", "xyz"))
+    write_particles(tmp_path / "mixed.star", mixed)
+    for verb in (("average",), ("refine", "--reference", lab / "map.mrc")):
+        given = [verb[0], lab / "tomo.mrc", tmp_path / "mixed.star", *verb[1:], "--dry-run", "--slurm-cores", "2"]
+        assert main([*map(str, given), "--output", str(tmp_path / ("o.mrc" if len(verb) == 1 else "o.star"))]) == 0
+        said = capsys.readouterr().err
+        assert "of 2 classes, taken for one: 16 of abc, 8 of xyz. Choose a class (--class)." in said
+        assert "Note: --slurm-cores: of SLURM's jobs, not heeded without --scheduler slurm:N." in said
+    assert classes_notes([(None, mixed)], ["abc"]) == [
+        "The model is of abc; the list has xyz. Poses of other particles mean nothing (see --class)."
+    ]
 
 
 def test_uneven_views_and_gaps_between_them_are_found():

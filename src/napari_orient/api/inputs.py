@@ -16,7 +16,7 @@ from napari_orient.engine.io.particle_lists import questions_on_poses, questions
 from napari_orient.engine.io.star import plain_texts
 from napari_orient.engine.io.tomograms import ListMetadata, match_tomogram
 from napari_orient.engine.options import Options, Value
-from napari_orient.engine.particles import Labelled, Particles, Tomogram, labelled_of_kind, shortened
+from napari_orient.engine.particles import Labelled, Particles, Tomogram, classes_notes, labelled_of_kind, shortened
 from napari_orient.engine.projects.files import volumes_named
 from napari_orient.engine.projects.inputs import read_lists, read_project
 from napari_orient.engine.streams import Step
@@ -166,6 +166,16 @@ def _tomograms_of(given: TomogramLike, picks: ParticlesLike) -> list[Tomogram]:
     if not kept:
         raise InputError(f"no particle lies in a tomogram of {given}; they lie in {shortened(picks.tomogram_names)}.")
     return kept
+
+
+def pairs_of_one_class(
+    data: DataLike, picks: ParticlesLike | None, *, kind: str | None, learnt: Sequence[str] = ()
+) -> Labelled:
+    """As `pairs_of`; particles of other classes than a model's, or of several classes taken for one, are warned of."""
+    pairs = pairs_of(data, picks, kind=kind)
+    for note in classes_notes(pairs, learnt):
+        warnings.warn(note.replace("--class", "kind="), ResultWarning, stacklevel=3)
+    return pairs
 
 
 def _ask(pairs: Labelled, path: Path | str) -> None:

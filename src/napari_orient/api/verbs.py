@@ -25,6 +25,7 @@ from napari_orient.api.inputs import (
     answer_of,
     options_of,
     pairs_of,
+    pairs_of_one_class,
     particles_of,
     symmetry_of,
     tomogram_of,
@@ -222,8 +223,8 @@ def predict(
         If a file or model is missing, there are no picks, half of them lie outside, or an option does not fit.
     """
     chosen = options_of(PredictionOptions, options, settings)
-    pairs = pairs_of(data, picks, kind=kind)
     found = _mirrored(_model_of(model)) if mirror else _model_of(model)
+    pairs = pairs_of_one_class(data, picks, kind=kind, learnt=found.classes)
     against = None if reference is None else _template_of(reference)
     result = ProjectResult()
     stream = predict_project(pairs, found, chosen, result, reference=against, run=_run_of(scheduler, parts))
@@ -281,14 +282,13 @@ def refine(
         If a file is missing, the reference cannot be matched, half of the picks lie outside, or an option does not fit.
     """
     chosen = options_of(RefinementOptions, options, settings)
-    pairs = pairs_of(data, picks, kind=kind)
     given = _template_of(reference)
+    pairs = pairs_of_one_class(data, picks, kind=kind, learnt=given.classes)
     template = _with_symmetry(given if reference_mask is None else masked_template(given, reference_mask), symmetry)
     if mirror == AUTO:
         template = answer_of(choose_hand(pairs, template, chosen), progress, title="Comparing hands")
     elif mirror:
         template = template.mirrored()
-
     map_path = None if map_output is None else checked_map_path(map_output, chosen, flag="rounds=3")
     result, run = ProjectResult(), _run_of(scheduler, parts)
     stream = refine_project(pairs, template, chosen, result, run)
@@ -379,7 +379,7 @@ def average(
         settings = {**settings, "mask": str(mask)}
     chosen = options_of(AveragingOptions, options, settings)
     group = None if symmetry == AUTO else symmetry_of(symmetry)
-    pairs = pairs_of(data, picks, kind=kind)
+    pairs = pairs_of_one_class(data, picks, kind=kind)
     if remove_duplicates and pairs:
         near = averaging.duplicate_distance(chosen, pairs[0][0].voxel_size)
         pairs = [(tomogram, without_duplicates(particles, near)) for tomogram, particles in pairs]

@@ -31,6 +31,7 @@ from napari_orient.cli.projects import (
     add_volumes,
     check_result,
     checked_duplicates,
+    given_scheduler,
     read_tomograms,
     show_inputs,
 )
@@ -39,7 +40,7 @@ from napari_orient.engine.io import write_particles
 from napari_orient.engine.io.particle_lists import read_provenance
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import MASKS, AveragingOptions
-from napari_orient.engine.particles import Labelled, concatenate, in_list_order
+from napari_orient.engine.particles import Labelled, classes_notes, concatenate, in_list_order
 from napari_orient.engine.projects.distribution import SchedulerOptions
 from napari_orient.engine.symmetry import AUTO, symmetry
 from napari_orient.progress import follow
@@ -104,10 +105,11 @@ def perform(arguments: Namespace) -> int | None:
     from napari_orient.engine.averaging import average, average_in_relion_frame, duplicate_distance
 
     options, mask = _options(arguments)
-    scheduler = options_from(arguments, SchedulerOptions())
+    scheduler = given_scheduler(arguments)
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
     project = read_tomograms(arguments)
     pairs = project.pairs
+    say_notes(classes_notes(pairs))
     if arguments.dry_run:
         return show_inputs(project)
     if arguments.list_output:

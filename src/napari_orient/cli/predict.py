@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from napari_orient.cli.answers import add_report, model_words, report_outputs, write_poses
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import add_import_list, check_import_list, list_outputs
+from napari_orient.cli.lists import add_import_list, check_import_list, list_outputs, say_notes
 from napari_orient.cli.next_command import say_next_of_poses
 from napari_orient.cli.projects import (
     add_duplicates,
@@ -42,7 +42,7 @@ from napari_orient.cli.projects import (
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.model_files import DEFAULT_MODEL, shipped_models
 from napari_orient.engine.parameters import PredictionOptions
-from napari_orient.engine.particles import Labelled, concatenate
+from napari_orient.engine.particles import Labelled, classes_notes, concatenate
 from napari_orient.engine.projects.each_tomogram import ProjectResult
 from napari_orient.engine.projects.inputs import Project
 from napari_orient.engine.streams import Step, Stream
@@ -172,9 +172,4 @@ def _say_unused(arguments: Namespace, model: Model) -> None:
 def _announce(project: Project, model: Model) -> None:
     """Say how many picks there are, and which classes of picks the model never learnt."""
     say(f"{project.words}; {model.kind} {model.name}")
-    found = {str(kind) for _, picks in project.pairs if picks.kind is not None for kind in picks.kind}
-    foreign = sorted(found - set(model.classes)) if model.classes else []
-    if foreign:
-        learnt = ", ".join(model.classes)
-        called = ", ".join(foreign)
-        say(f"Note: it learnt {learnt}; the list has {called}. Angles of other particles mean nothing (see --class).")
+    say_notes(classes_notes(project.pairs, model.classes))

@@ -277,6 +277,22 @@ def add_dry_run(parser: Parser) -> None:
     )
 
 
+def given_scheduler(arguments: Namespace) -> SchedulerOptions:
+    """Where the tomograms are worked on; flags of SLURM's jobs without SLURM are named in a note.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit.
+    """
+    scheduler = options_from(arguments, SchedulerOptions())
+    idle = [name for name in vars(arguments) if name.startswith("slurm_") and scheduler.kind != SLURM]
+    if idle:
+        flags = ", ".join("--" + name.replace("_", "-") for name in idle)
+        say_notes([f"{flags}: of SLURM's jobs, not heeded without --scheduler slurm:N."])
+    return scheduler
+
+
 def project_run(arguments: Namespace, project: Project) -> ProjectRun:
     """How the tomograms are worked on, as the flags of `add_run` say.
 
@@ -287,7 +303,7 @@ def project_run(arguments: Namespace, project: Project) -> ProjectRun:
     InputError
         If an option does not fit, or what is done cannot be kept.
     """
-    scheduler = options_from(arguments, SchedulerOptions())
+    scheduler = given_scheduler(arguments)
     if len(project.pairs) < 2 and not arguments.resume:
         return ProjectRun(scheduler)
     stored = StoredResults.beside(arguments.output)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from napari_orient import __version__
 from napari_orient.cli.answers import add_report, model_words, report_outputs, write_answer, write_poses
 from napari_orient.cli.arguments import Parser, add_options, options_from
-from napari_orient.cli.lists import list_outputs
+from napari_orient.cli.lists import list_outputs, say_notes
 from napari_orient.cli.next_command import say_next_of_poses
 from napari_orient.cli.projects import (
     add_duplicates,
@@ -43,6 +43,7 @@ from napari_orient.cli.projects import (
 from napari_orient.engine.io import write_tomogram
 from napari_orient.engine.outputs import Place
 from napari_orient.engine.parameters import RefinementOptions
+from napari_orient.engine.particles import classes_notes
 from napari_orient.engine.projects.each_tomogram import ProjectResult
 from napari_orient.engine.streams import Step, Stream
 from napari_orient.progress import say
@@ -96,6 +97,7 @@ def perform(arguments: Namespace) -> int | None:
     project = read_named_project(arguments)
     check_result(arguments.output, project.pairs)
     say(f"{project.words}; {template.name}, {template.group.name}")
+    say_notes(classes_notes(project.pairs, template.classes))
     template = with_hand(template, project.pairs, options, hand_to_match(arguments))
     task, run = RefinementTask(template, options), project_run(arguments, project)
     if arguments.dry_run:

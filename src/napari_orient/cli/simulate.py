@@ -62,7 +62,9 @@ def perform(arguments: Namespace) -> None:
         folders = follow(stream, title="Simulating")
     except KeyboardInterrupt:
         raise Stopped(f"Stopped; the tomograms done so far are in {arguments.output}.") from None
-    print(f"{arguments.output}: {len(folders)} tomograms with their truth, {folders[0].name} to {folders[-1].name}")
+    made = [folder.name for folder in folders]
+    count = "a tomogram with its truth" if len(made) == 1 else f"{len(made)} tomograms with their truth"
+    print(f"{arguments.output}: {count}, {' to '.join(dict.fromkeys([made[0], made[-1]]))}")
     _say_next(arguments, templates[0].name)
 
 

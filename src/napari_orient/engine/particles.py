@@ -5,6 +5,7 @@ Space is xyz in Å; position (0, 0, 0) is the centre of voxel [0, 0, 0]; arrays 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from copy import copy as shallow_copy
 from dataclasses import dataclass, field, fields
@@ -369,6 +370,32 @@ def labelled_of_kind(pairs: Labelled, kind: str) -> list[tuple[Tomogram, Particl
     if pairs and not chosen:
         concatenate([particles for _, particles in pairs]).of_kind(kind)
     return chosen
+
+
+def classes_in(labelled: Labelled) -> dict[str, int]:
+    """Number of particles of each class, in the order of the classes; none where no class is stated."""
+    counts = Counter(str(kind) for _, part in labelled if part.kind is not None for kind in part.kind)
+    return dict(sorted(counts.items()))
+
+
+def classes_notes(labelled: Labelled, learnt: Sequence[str] = ()) -> list[str]:
+    """A sentence where one model or map is for particles of other classes than it is of, or of several; else none.
+
+    Parameters
+    ----------
+    learnt : the classes that it is of; empty where that is unknown.
+    """
+    classes = classes_in(labelled)
+    foreign = [kind for kind in classes if kind not in learnt] if learnt else []
+    if foreign:
+        return [
+            f"The model is of {', '.join(learnt)}; the list has {', '.join(foreign)}. Poses of other particles mean "
+            "nothing (see --class)."
+        ]
+    if not learnt and len(classes) > 1:
+        counts = shortened([f"{count} of {kind}" for kind, count in classes.items()])
+        return [f"These particles are of {len(classes)} classes, taken for one: {counts}. Choose a class (--class)."]
+    return []
 
 
 def names_column(names: Sequence[str]) -> TextArray:

@@ -30,7 +30,7 @@ from napari_orient.engine.parameters import (
     TemplateTrainingOptions,
     TrainingOptions,
 )
-from napari_orient.engine.particles import Labelled
+from napari_orient.engine.particles import Labelled, classes_in
 from napari_orient.engine.streams import Note, Step, Stream, map_steps
 from napari_orient.engine.symmetry import symmetry
 from napari_orient.engine.templates import Template
@@ -160,7 +160,7 @@ def _check(labelled: Labelled) -> None:
             f"{count} particles with orientations were given; expected at least {MIN_PARTICLES} to learn from. "
             "Give more data."
         )
-    classes = _classes(labelled)
+    classes = classes_in(labelled)
     if len(classes) > 1:
         raise InputError(f"the data hold the classes {', '.join(classes)}; a model learns one. Choose it (--class).")
     for _, particles in labelled:
@@ -173,13 +173,9 @@ def _card(labelled: Labelled, options: Options, *, training: int, validation: in
         "training": options.to_record(),
         "tomograms": len(labelled),
         "particles": {"training": training, "validation": validation},
-        "classes": _classes(labelled),
+        "classes": list(classes_in(labelled)),
         "fingerprint": fingerprint(labelled),
     }
-
-
-def _classes(labelled: Labelled) -> list[str]:
-    return sorted({str(kind) for _, part in labelled if part.kind is not None for kind in part.kind})
 
 
 # --- files ------------------------------------------------------------------------------------------------------
