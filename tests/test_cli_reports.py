@@ -247,7 +247,7 @@ def test_particles_of_several_classes_are_not_averaged_or_refined_as_one_without
         said = capsys.readouterr().err
         assert "of 2 classes, taken for one: 16 of abc, 8 of xyz. Choose a class (--class)." in said
         assert "Note: --slurm-cores: of SLURM's jobs, not heeded without --scheduler slurm:N." in said
-    assert classes_notes([(None, mixed)], ["abc"]) == [
+    assert classes_notes([mixed], ["abc"]) == [
         "The model is of abc; the list has xyz. Poses of other particles mean nothing (see --class)."
     ]
 

@@ -38,6 +38,16 @@ def maps_of(viewer):
     return [layer for layer in viewer.layers if layer_data.role(layer) == MAP]
 
 
+def test_particles_of_several_classes_are_warned_of_before_they_are_averaged_as_one(opened):
+    _, dock = opened
+    kinds = ["abc"] * 40 + ["xyz"] * (len(dock.layer.data) - 40)
+    dock.layer.features = dock.layer.features.assign(**{layer_data.CLASS: kinds})
+    dock.show_state()
+    said = " ".join(dock.note.text().split())
+    assert "of 2 classes, taken for one: 40 of abc, 50 of xyz. Select the points of one class" in said
+    assert dock.running.start.isEnabled()
+
+
 def test_the_dock_and_the_command_line_make_the_same_map(opened, world, tmp_path, qtbot):
     _, dock = opened
     finish(dock, qtbot)

@@ -173,7 +173,7 @@ def pairs_of_one_class(
 ) -> Labelled:
     """As `pairs_of`; particles of other classes than a model's, or of several classes taken for one, are warned of."""
     pairs = pairs_of(data, picks, kind=kind)
-    for note in classes_notes(pairs, learnt):
+    for note in classes_notes((particles for _, particles in pairs), learnt):
         warnings.warn(note.replace("--class", "kind="), ResultWarning, stacklevel=3)
     return pairs
 

@@ -109,7 +109,7 @@ def perform(arguments: Namespace) -> int | None:
     group = None if arguments.symmetry == AUTO else symmetry(arguments.symmetry)
     project = read_tomograms(arguments)
     pairs = project.pairs
-    say_notes(classes_notes(pairs))
+    say_notes(classes_notes(particles for _, particles in pairs))
     if arguments.dry_run:
         return show_inputs(project)
     if arguments.list_output:

@@ -172,4 +172,4 @@ def _say_unused(arguments: Namespace, model: Model) -> None:
 def _announce(project: Project, model: Model) -> None:
     """Say how many picks there are, and which classes of picks the model never learnt."""
     say(f"{project.words}; {model.kind} {model.name}")
-    say_notes(classes_notes(project.pairs, model.classes))
+    say_notes(classes_notes((picks for _, picks in project.pairs), model.classes))

@@ -97,7 +97,7 @@ def perform(arguments: Namespace) -> int | None:
     project = read_named_project(arguments)
     check_result(arguments.output, project.pairs)
     say(f"{project.words}; {template.name}, {template.group.name}")
-    say_notes(classes_notes(project.pairs, template.classes))
+    say_notes(classes_notes((particles for _, particles in project.pairs), template.classes))
     template = with_hand(template, project.pairs, options, hand_to_match(arguments))
     task, run = RefinementTask(template, options), project_run(arguments, project)
     if arguments.dry_run:

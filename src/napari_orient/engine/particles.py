@@ -6,7 +6,7 @@ Space is xyz in Å; position (0, 0, 0) is the centre of voxel [0, 0, 0]; arrays 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from copy import copy as shallow_copy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -372,20 +372,20 @@ def labelled_of_kind(pairs: Labelled, kind: str) -> list[tuple[Tomogram, Particl
     return chosen
 
 
-def classes_in(labelled: Labelled) -> dict[str, int]:
+def classes_in(parts: Iterable[Particles]) -> dict[str, int]:
     """Number of particles of each class, in the order of the classes; none where no class is stated."""
-    counts = Counter(str(kind) for _, part in labelled if part.kind is not None for kind in part.kind)
+    counts = Counter(str(kind) for part in parts if part.kind is not None for kind in part.kind)
     return dict(sorted(counts.items()))
 
 
-def classes_notes(labelled: Labelled, learnt: Sequence[str] = ()) -> list[str]:
+def classes_notes(parts: Iterable[Particles], learnt: Sequence[str] = ()) -> list[str]:
     """A sentence where one model or map is for particles of other classes than it is of, or of several; else none.
 
     Parameters
     ----------
     learnt : the classes that it is of; empty where that is unknown.
     """
-    classes = classes_in(labelled)
+    classes = classes_in(parts)
     foreign = [kind for kind in classes if kind not in learnt] if learnt else []
     if foreign:
         return [

@@ -160,7 +160,7 @@ def _check(labelled: Labelled) -> None:
             f"{count} particles with orientations were given; expected at least {MIN_PARTICLES} to learn from. "
             "Give more data."
         )
-    classes = classes_in(labelled)
+    classes = classes_in(part for _, part in labelled)
     if len(classes) > 1:
         raise InputError(f"the data hold the classes {', '.join(classes)}; a model learns one. Choose it (--class).")
     for _, particles in labelled:
@@ -173,7 +173,7 @@ def _card(labelled: Labelled, options: Options, *, training: int, validation: in
         "training": options.to_record(),
         "tomograms": len(labelled),
         "particles": {"training": training, "validation": validation},
-        "classes": list(classes_in(labelled)),
+        "classes": list(classes_in(part for _, part in labelled)),
         "fingerprint": fingerprint(labelled),
     }
 

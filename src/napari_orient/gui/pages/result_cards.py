@@ -25,7 +25,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, write_particles
 from napari_orient.engine.io.dialects import Dialect, ListFile, written_dialects
 from napari_orient.engine.parameters import AveragingOptions
-from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, concatenate
+from napari_orient.engine.particles import Extent, Labelled, Particles, Tomogram, classes_notes, concatenate
 from napari_orient.engine.symmetry import AUTO, Symmetry, symmetry
 from napari_orient.gui.layers import layer_data
 from napari_orient.gui.pages.base import DockPage, JobCard, ParticlesPage
@@ -385,8 +385,10 @@ class AverageCard(JobCard, SubsetPage):
             return False
         count, total = sum(len(part) for _, part in chosen), sum(len(item) for item, _ in chosen)
         text = f"{count} of {counted(total, 'particle')}{f' in {len(chosen)} tomograms' if len(chosen) > 1 else ''}"
-        other = self.session.index.mismatch(layer, image)
-        self.note.say(f"{text}\n{other}" if other else text, WARNING if other or count < 2 else GOOD)
+        mixed = classes_notes(part for _, part in chosen)
+        doubts = [self.session.index.mismatch(layer, image), *(note.replace(*_IN_THE_DOCK) for note in mixed)]
+        doubts = [doubt for doubt in doubts if doubt]
+        self.note.say("\n".join([text, *doubts]), WARNING if doubts or count < 2 else GOOD)
         return count > 1
 
     # --- averaging ----------------------------------------------------------------------------------------------
@@ -451,6 +453,10 @@ class AverageCard(JobCard, SubsetPage):
     def _write(self, found: Average, paths: tuple[Path, Path, Path, Path]) -> None:
         self.session.check_outputs(*paths)
         write_average(found, paths)
+
+
+_IN_THE_DOCK = ("Choose a class (--class).", "Select the points of one class, and average these.")
+"""What to do where there are several classes, on the command line and in the dock."""
 
 
 def _symmetry_group(text: str) -> Symmetry | None:
