@@ -95,7 +95,7 @@ def test_each_class_has_the_symmetry_of_its_own_and_chance_is_their_mean(opened)
     page.settings["symmetry"].value = "C4"
     assert page.inspected.errors[3] < 0.01
     page.settings["symmetry"].value = "C4x"
-    assert "Symmetry 'C4X' is unknown" in page.note.text()
+    assert "Symmetry 'C4x' is unknown" in page.note.text()
 
 
 def test_an_empty_page_says_what_to_do_and_fills_when_particles_come(qtbot):
