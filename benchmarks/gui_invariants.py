@@ -221,7 +221,9 @@ def _faults_of_arrow_places(session: Session, points: Points, arrows: Any) -> It
     at = np.isin(rows, wanted)
     along = directions(particles.rotations[at], session.drawing.view.axes)
     size = layer_data.voxel_size(points)
-    starts = np.repeat(layer_data.flip(particles.positions[at]) / size, along.shape[1], axis=0)
+    partners = session.drawing._partners.get(points)
+    placed = particles if partners is None else partners.level(particles, rows)
+    starts = np.repeat(layer_data.flip(placed.positions[at]) / size, along.shape[1], axis=0)
     if len(starts) != len(arrows.data):
         yield f"{points.name!r} has {len(arrows.data)} arrows instead of {len(starts)}"
     elif not np.allclose(arrows.data[:, 0], starts, atol=1e-3):

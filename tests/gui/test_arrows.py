@@ -343,3 +343,49 @@ def test_rings_of_picks_go_in_3d_and_once_nearly_all_are_posed(shown):
     for layer in shown.index.particles(PREDICTED):
         shown.viewer.layers.remove(layer)
     assert (late.visible, others.visible) == (True, True)
+
+
+def visible_particles(layer):
+    """Rows of the particles of which a layer of all three arrows shows all, or none; anything else fails."""
+    rows, counts = np.unique(layer._view_indices // 3, return_counts=True)
+    assert (counts == 3).all()
+    return rows.tolist()
+
+
+def test_a_slab_shows_true_and_predicted_poses_of_a_particle_together_or_not_at_all(qapp):
+    viewer, rng = ViewerModel(), np.random.default_rng(1)
+    session = session_of(viewer)
+    grid = np.stack(np.meshgrid(*[np.arange(6)] * 3), axis=-1).reshape(-1, 3) * 90.0 + rng.normal(0, 12, (216, 3))
+    truth = Particles(positions=grid, rotations=random_rotations(216, rng), tomogram="TS_01")
+    predicted = truth.replace(positions=truth.positions + rng.normal(0, 6, (216, 3)))
+    green = session.show_particles(truth, EXTENT, role=TRUTH, name="true")
+    red = session.show_particles(predicted, EXTENT, role=PREDICTED, name="predicted")
+    session.drawing.show_as(ViewOptions.of(slab=150.0))
+    drawn = [axes_layer(viewer, layer) for layer in (green, red)]
+
+    def shown_whole():
+        shown = [visible_particles(layer) for layer in drawn]
+        assert shown[0] == shown[1] == sorted(red._view_indices)
+        assert 0 < len(shown[0]) < 216
+        assert set(green._view_indices[green.face_color[green._view_indices, 3] > 0]) <= set(shown[0])
+
+    for axis, order in ((0, (0, 1, 2)), (1, (1, 0, 2)), (2, (2, 0, 1))):
+        viewer.dims.order = order
+        settle_drawing(session)
+        for place in range(80, 430, 70):
+            viewer.dims.set_point(axis, place)
+            shown_whole()
+    red.data = red.data + rng.normal(0, 0.3, red.data.shape)
+    settle_drawing(session)
+    shown_whole()
+    viewer.dims.ndisplay = 3
+    settle_drawing(session)
+    np.testing.assert_allclose(drawn[0].data[::3, 0], green.data, atol=1e-4)
+    viewer.layers.remove(red)
+    settle_drawing(session)
+    assert (green.face_color[:, 3] == 1).all()
+
+
+def settle_drawing(session):
+    while not session.drawing.complete:
+        session.drawing._finishing.settle()

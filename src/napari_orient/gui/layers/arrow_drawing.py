@@ -27,6 +27,7 @@ from napari_orient.gui.layers.layer_data import AXES, PICKS, PREDICTED, SURFACE,
 from napari_orient.gui.layers.layer_index import LayerIndex
 from napari_orient.gui.layers.layer_rows import Rows
 from napari_orient.gui.layers.particle_values import InspectionModel, drawn_particles
+from napari_orient.gui.layers.partners import Partners, partners_of
 from napari_orient.gui.layers.surfaces import MOST_PARTICLES, SurfaceShape, draw_surface, surface_layer
 
 _POSED_SHARE = 0.9
@@ -55,7 +56,9 @@ class ArrowDrawing:
         self._ahead: weakref.WeakSet[Points] = weakref.WeakSet()
         self._unfinished: weakref.WeakSet[Points] = weakref.WeakSet()
         self._finishing, self._clearing = Deferred(self._finish), Deferred(self._remove_orphans)
+        self._partners: weakref.WeakKeyDictionary[Points, Partners] = weakref.WeakKeyDictionary()
         self.viewer.dims.events.ndisplay.connect(self._turned)
+        self.viewer.dims.events.order.connect(self._slice_together)
         self.events.inspection.connect(self._inspection_changed)
 
     @property
@@ -71,10 +74,36 @@ class ArrowDrawing:
         """The points' arrows, and their surfaces where they are shown, drawn as the session's options say."""
         self._ahead.discard(points)
         self._unfinished.discard(points)
+        self._find_partners(points)
         arrows = self._draw_axes(points)
         self._draw_surface(points)
         self.show_legend()
         return arrows
+
+    def _find_partners(self, points: Points) -> None:
+        """Find the partners of true particles; draw the true particles in a moment where these may be partners."""
+        if layer_data.role(points) == PREDICTED:
+            self._slice_together()
+        elif layer_data.role(points) == TRUTH:
+            before = self._partners.pop(points, None)
+            predicted = next((layer for layer in self._predicted_beside(points) if layer.visible), None)
+            tolerance = self.inspection.options.tolerance
+            found = None if predicted is None else partners_of(self.viewer, points, predicted, tolerance=tolerance)
+            if found is not None:
+                self._partners[points] = found
+            if found is not None or before is not None:
+                self.paint(points)
+
+    def _predicted_beside(self, truth: Points) -> list[Points]:
+        """Layers of predicted particles that these are the true ones of, the newest first."""
+        found = self.index.particles(PREDICTED)
+        return [layer for layer in found if self.index.truth_of(layer_data.own_tomogram(layer)) is truth]
+
+    def _slice_together(self, event: Any = None) -> None:
+        """Draw true particles in a moment: others are their partners, or another axis is sliced."""
+        for truth in self.index.particles(TRUTH):
+            if self._partners.get(truth) is not None or self._predicted_beside(truth):
+                self.draw_later(truth)
 
     def draw_ahead(self, points: Points, rows: Rows, particles: Particles) -> bool:
         """Whether the arrows of these rows alone, whose particles these are, are drawn now, in an event of the layer.
@@ -131,13 +160,17 @@ class ArrowDrawing:
             self._finishing.ask()
 
     def _draw_axes(self, points: Points) -> Vectors | None:
-        if self.view.display.colour in (ROLE, AXIS):
-            return axes.draw_axes(self.viewer, points, self.view)
-        before, self._scale = self._scale, self.scale()
+        before = self._scale
+        if self.view.display.colour not in (ROLE, AXIS):
+            self._scale = self.scale()
         if self._scale != before:
             self._draw_all(other_than=points)
             self.events.view()
-        return axes.draw_axes(self.viewer, points, self.view, colours=self.colours_of(points))
+        return self._put_axes(points)
+
+    def _put_axes(self, points: Points) -> Vectors | None:
+        colours = None if self.view.display.colour in (ROLE, AXIS) else self.colours_of(points)
+        return axes.draw_axes(self.viewer, points, self.view, colours=colours, partners=self._partners.get(points))
 
     def show_as(self, options: ViewOptions) -> None:
         """Draw all arrows by these options, and set the thickness of the 2D slab."""
@@ -154,12 +187,14 @@ class ArrowDrawing:
         """Give the points the colour of their role, where they had the colour of that role before."""
         role = layer_data.role(points)
         if role in (PREDICTED, TRUTH):
-            layer_data.paint(points, self.view.ink(role))
+            # True points lie beneath their partners'; at a slab's face they would be seen without them.
+            partners = self._partners.get(points)
+            layer_data.paint(points, self.view.ink(role), unseen=None if partners is None else partners.rows)
 
     def _draw_all(self, other_than: Points | None = None) -> None:
         for layer in list(self.viewer.layers):
             if layer is not other_than and self._has_axes(layer):
-                axes.draw_axes(self.viewer, layer, self.view, colours=self.colours_of(layer))
+                self._put_axes(layer)
             if layer is not other_than and layer in self._shapes:
                 self._draw_surface(layer)
 
@@ -184,6 +219,7 @@ class ArrowDrawing:
         A selected layer waits for a moment: where a person removes all that are selected, napari is about to do so.
         """
         self._shapes.pop(points, None)
+        self._slice_together()
         for layer in self.index.drawings_of(points):
             if layer in self.viewer.layers.selection:
                 self._clearing.ask()
@@ -260,6 +296,7 @@ class ArrowDrawing:
     def _turned(self, event: Any) -> None:
         """Show surfaces in 3D alone, where a slice of a mesh would show nothing, and rings in 2D alone."""
         self._show_rings()
+        self._slice_together()
         for points in self._shapes:
             layer = surface_layer(self.viewer, points)
             if layer is not None:
@@ -310,6 +347,7 @@ class ArrowDrawing:
     def _visible_changed(self, event: Any = None) -> None:
         if self.index.viewer_or_none() is not None:
             self.show_legend()
+            self._slice_together()
 
     def role_legend(self) -> Legend:
         """The colours of predicted and true poses of the tomogram that is shown, whatever colours the arrows have."""

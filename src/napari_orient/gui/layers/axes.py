@@ -25,6 +25,7 @@ from napari_orient.gui.colours import (
 from napari_orient.gui.layers import layer_data
 from napari_orient.gui.layers.layer_data import AXES, KEY, PICKS, PREDICTED, TRUTH, LayerParts
 from napari_orient.gui.layers.particle_values import drawn_particles
+from napari_orient.gui.layers.partners import Partners
 from napari_orient.gui.preferences import DisplayOptions
 
 SHORT = 0.55
@@ -169,14 +170,22 @@ def take_arrows(layer: Vectors, points: Points) -> None:
 
 
 def draw_axes(
-    viewer: ViewerModel, points: Points, options: ViewOptions, *, colours: FloatArray | None = None
+    viewer: ViewerModel,
+    points: Points,
+    options: ViewOptions,
+    *,
+    colours: FloatArray | None = None,
+    partners: Partners | None = None,
 ) -> Vectors | None:
     """The arrows of a points layer, drawn anew where they are, or beneath it; None (and none) where it has no poses.
 
-    Points added since are left out: they have no pose yet. ``colours`` (N, 3) are of those that have one.
+    Points added since are left out: they have no pose yet. ``colours`` (N, 3) are of those that have one. Particles
+    with ``partners`` start as deep in the slab as these.
     """
     old = axes_layer(viewer, points)
     particles, rows = drawn_particles(points)
+    if partners is not None:
+        particles = partners.level(particles, rows)
     parts = axes_parts(particles, points, options, colours=colours, points=points.shown[rows])
     if parts is None:
         if old is not None:

@@ -56,12 +56,18 @@ def holding_still(viewer: ViewerModel) -> Iterator[None]:
         viewer.dims.point = point
 
 
+def sliced_axis(viewer: ViewerModel) -> int:
+    """The axis of the world that is sliced in 2D, one of the last three."""
+    dims = viewer.dims
+    return next(int(axis) for axis in dims.order if axis >= dims.ndim - 3)
+
+
 def show_slab(viewer: ViewerModel, thickness: float) -> None:
     """Show slices so many Å thick in 2D, across whichever axis is sliced."""
     dims = viewer.dims
     if dims.ndim < 3:
         return
-    sliced = next(axis for axis in dims.order if axis >= dims.ndim - 3)
+    sliced = sliced_axis(viewer)
     wanted = tuple(
         kept if axis < dims.ndim - 3 else thickness if axis == sliced else 0.0
         for axis, kept in enumerate(dims.thickness)

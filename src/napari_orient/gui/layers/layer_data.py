@@ -283,13 +283,15 @@ def show_badges(points: Points) -> None:
         points.symbol = wanted
 
 
-def paint(points: Points, ink: tuple[float, float, float]) -> None:
-    """Colour the points, with a darker rim; picks flagged as no particle are pale."""
+def paint(points: Points, ink: tuple[float, float, float], *, unseen: NDArray[np.int_] | None = None) -> None:
+    """Colour the points, with a darker rim; picks flagged as no particle are pale, ``unseen`` rows transparent."""
     face = np.array([*ink, 1.0])
     faces = np.tile(face, (len(points.data), 1))
     rims = faces * [0.35, 0.35, 0.35, 1.0]
     aside = false_picks(picks_of(points))
     faces[aside], rims[aside] = SET_ASIDE, SET_ASIDE_RIM
+    if unseen is not None:
+        faces[unseen, 3] = rims[unseen, 3] = 0
     if len(faces) and not (np.allclose(points.face_color, faces) and np.allclose(points.border_color, rims, atol=1e-2)):
         points.face_color, points.border_color = faces, rims
     points.current_face_color = face
