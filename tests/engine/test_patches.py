@@ -98,6 +98,20 @@ def test_a_constant_tomogram_gives_zeros_not_nans():
     assert not patch.any()
 
 
+@pytest.mark.parametrize("voxel_size", [10.0, 13.5])
+def test_a_value_that_is_no_number_is_the_patch_s_mean_and_leaves_the_others(voxel_size):
+    rng = np.random.default_rng(0)
+    density = rng.standard_normal((40, 40, 40)).astype(np.float32)
+    spoilt = density.copy()
+    spoilt[17, 22, 18], spoilt[3] = np.inf, np.nan
+    whole, patch = (
+        cut_patches(Tomogram(grey, 10.0, "TS"), [[200.0, 200, 200]], side=16, voxel_size=voxel_size)[0]
+        for grey in (density, spoilt)
+    )
+    assert np.isfinite(patch).all()
+    assert np.corrcoef(whole.ravel(), patch.ravel())[0, 1] > 0.99
+
+
 def test_only_the_voxels_round_the_picks_are_read(tmp_path):
     path = tmp_path / "large.dat"
     density = np.memmap(path, np.float32, "w+", shape=(64, 512, 512))

@@ -233,7 +233,8 @@ def _resampled(
     half = int(np.ceil(side / 2 * ratio)) + margin
     offsets = (np.arange(side) - side // 2) * ratio + half
     for found, rest in zip(_cubes(density, nearest - half, 2 * half), residual, strict=True):
-        cube = torch.from_numpy(found)
+        # A value that is no number would spread over the whole patch.
+        cube = torch.from_numpy(found if np.isfinite(plane_means(found).sum()) else without_infinite(found))
         for axis in range(3):
             weights = torch.from_numpy(_sinc_weights(offsets + rest[axis], 2 * half, max(ratio, 1)))
             cube = torch.tensordot(weights, cube, dims=([1], [axis])).movedim(0, axis)
