@@ -1,5 +1,7 @@
 import numpy as np
+import pandas as pd
 import pytest
+from napari.components import ViewerModel
 from napari.layers import Image, Points, Vectors
 
 from napari_orient.engine.errors import InputError
@@ -7,6 +9,8 @@ from napari_orient.engine.particles import Extent, Particles, Tomogram
 from napari_orient.engine.rotations import random_rotations
 from napari_orient.gui.layers import layer_data
 from napari_orient.gui.layers.axes import ViewOptions, axes_parts, directions
+from napari_orient.gui.session.inspected import RowFilter
+from napari_orient.gui.session.viewer_session import session_of
 
 GOLDEN = np.array([[-0.380952, -0.523810, 0.761905], [0.190476, 0.761905, 0.619048], [-0.904762, 0.380952, -0.190476]])
 EXTENT = Extent((50, 40, 30), 13.48)
@@ -169,6 +173,29 @@ def test_features_that_a_person_or_another_plugin_adds_are_particles_columns_too
     assert extra["label"].tolist() == ["x", "", "z"]
     drawn = Points(np.ones((2, 3)), features={"score": [1.5, 2.5]})
     assert layer_data.picks_of(drawn).extra["score"].tolist() == [1.5, 2.5]
+
+
+def test_features_of_any_kind_are_shown_filtered_and_written(qapp):
+    """Categories, dates, numbers with gaps and lists ended every redraw with an error in a slot."""
+    viewer, count = ViewerModel(), 6
+    session, particles = session_of(viewer), some_particles(count)
+    layer = session.show_particles(particles, None, role=layer_data.PREDICTED, name="predicted")
+    layer.features = layer.features.assign(
+        category=pd.Categorical(["a", "b", None] * 2),
+        day=pd.to_datetime(["2024-05-01"] * 5 + [None]),
+        whole=pd.array([1, None, 3] * 2, dtype="Int64"),
+        several=[[1, 2]] * count,
+        named=[{"x": 1}] * count,
+        lasting=pd.to_timedelta(["1 day"] * count),
+    )
+    session.inspected.inspect(layer)
+    session.inspected.set_filter(RowFilter("category == 'a' and whole > 0 and day > '2024'"))
+    assert session.inspected.shown.tolist() == [True, False, False, True, False, False]
+    extra = layer_data.particles_of(layer).extra
+    assert extra["category"].tolist() == ["a", "b", ""] * 2
+    assert np.isnan(extra["whole"][1])
+    assert extra["several"][0] == "[1, 2]"
+    assert extra["day"].tolist()[-1] == ""
 
 
 def _keywords(parts):

@@ -277,7 +277,7 @@ BADGES = {"accepted": "star", "rejected": "cross"}
 
 def show_badges(points: Points) -> None:
     """Give accepted and rejected particles the shapes of `BADGES`, so that verdicts are read on the canvas."""
-    status = points.features[STATUS].fillna("").astype(str) if STATUS in points.features.columns else []
+    status = texts(points.features[STATUS]).tolist() if STATUS in points.features.columns else list[str]()
     wanted = np.array([BADGES.get(word, "disc") for word in status] or ["disc"] * len(points.data))
     if len(wanted) and not np.array_equal(wanted, np.array([str(shape.value) for shape in points.symbol])):
         points.symbol = wanted
@@ -499,8 +499,16 @@ def _column(values: pd.Series, *, kind: str) -> NDArray[Any]:
     It is a copy, for the layer's own table is written in place.
     """
     if kind == "U":
-        return values.fillna("").to_numpy().astype(str)
+        return texts(values)
+    if not isinstance(values.dtype, np.dtype):
+        return values.to_numpy(float, na_value=np.nan)  # pandas' own numbers, of which some can be missing.
     return values.to_numpy(object if kind == "O" else None, copy=True)
+
+
+def texts(values: pd.Series) -> NDArray[Any]:
+    """A column as texts of one line, empty where it has no value: of categories, dates and lists too."""
+    filled = values.astype(object).where(values.notna(), "")
+    return np.array([value if isinstance(value, str) else " ".join(str(value).split()) for value in filled], str)
 
 
 def extent_of(layer: Layer) -> Extent | None:

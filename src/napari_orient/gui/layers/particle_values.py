@@ -170,10 +170,15 @@ def fingerprint(layer: Points) -> tuple[Any, ...]:
     from pandas.util import hash_pandas_object
 
     table = layer.features
-    numbers = table.select_dtypes("number").to_numpy(float)
-    texts = table.select_dtypes(exclude="number")
-    words = hash_pandas_object(texts, index=False).to_numpy().tobytes() if len(texts.columns) else b""
-    return np.asarray(layer.data).tobytes(), numbers.tobytes(), tuple(table.columns), words
+    numbers = table.select_dtypes("number", exclude="timedelta")
+    others = table.drop(columns=numbers.columns)
+    try:
+        words = hash_pandas_object(others, index=False) if len(others.columns) else None
+    except TypeError:  # A person's own column of lists or the like.
+        words = hash_pandas_object(others.astype(str), index=False)
+    hashed = b"" if words is None else words.to_numpy().tobytes()
+    values = numbers.to_numpy(float, na_value=np.nan)
+    return np.asarray(layer.data).tobytes(), values.tobytes(), tuple(table.columns), hashed
 
 
 def _columns(
@@ -182,9 +187,7 @@ def _columns(
     table = layer.features
     numbers = table[layer_data.NUMBER] if layer_data.NUMBER in table.columns else np.arange(1, len(table) + 1)
     status = (
-        table[layer_data.STATUS].fillna("").astype(str)
-        if layer_data.STATUS in table.columns
-        else np.full(len(table), "")
+        layer_data.texts(table[layer_data.STATUS]) if layer_data.STATUS in table.columns else np.full(len(table), "")
     )
     own = {
         "number": np.asarray(numbers)[rows],

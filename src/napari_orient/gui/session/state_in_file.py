@@ -72,7 +72,7 @@ def restore_state(layer: Points, session: Session) -> None:
 
 
 def _has_verdicts(layer: Points) -> bool:
-    return STATUS in layer.features.columns and bool((layer.features[STATUS].fillna("") != "").any())
+    return STATUS in layer.features.columns and bool((layer_data.texts(layer.features[STATUS]) != "").any())
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
