@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -66,3 +67,19 @@ def test_a_long_list_is_read_and_written_in_about_the_memory_of_its_particles(
     # The particles are 124 bytes each, and are copied; with their text as Python's strings 560 to 820, 970 to 1,080.
     assert written < 300 * count
     assert read < 680 * count
+
+
+def test_rows_of_one_tomogram_of_a_long_list_are_read_in_the_time_of_all(tmp_path: Path) -> None:
+    """Each row unpacked its whole block: 20,000 took minutes."""
+    count, rng = 20_000, np.random.default_rng(0)
+    for names in (("TS_1",), ("TS_1", "TS_2")):
+        of = np.array(names)[np.arange(count) % len(names)]
+        extents = dict.fromkeys(names, Extent((256, 256, 256), 10.0))
+        given = Particles(positions=rng.uniform(0, 2000, (count, 3)).round(3), tomogram=of, extents=extents)
+        write_particles(tmp_path / "list.star", given)
+        began = time.process_time()
+        every = read_particles(tmp_path / "list.star")
+        all_took = time.process_time() - began
+        own = read_particles(tmp_path / "list.star", tomogram="TS_1")
+        assert time.process_time() - began - all_took < 5 * all_took + 0.5
+        np.testing.assert_array_equal(own.positions, every.positions[of == "TS_1"])

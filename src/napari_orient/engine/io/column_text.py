@@ -105,6 +105,18 @@ class TextColumn(_Texts):
         else:
             self._blocks.append(block)
 
+    @overload
+    def __getitem__(self, key: int) -> str: ...
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[str]: ...
+    def __getitem__(self, key: int | slice) -> str | Sequence[str]:
+        """One text, or a tuple of those of a slice; no others of their blocks are unpacked."""
+        if isinstance(key, slice):
+            return super().__getitem__(key)
+        number, row = divmod(range(len(self))[key], BLOCK_ROWS)
+        block = self._blocks[number]
+        return bytes(block[row]).decode("ascii") if isinstance(block, np.ndarray) else block[row]
+
     def _block(self, number: int) -> Sequence[str]:
         block = self._blocks[number]
         if not isinstance(block, np.ndarray):

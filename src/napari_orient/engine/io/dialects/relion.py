@@ -234,6 +234,8 @@ class RelionTable:
         if tomogram is None or not any(names):
             return self
         rows = rows_of_tomogram(names, tomogram, where=str(self.path))
+        if len(rows) == self.count:
+            return replace(self, rows=rows, notes=notes)
         table: Table = {name: tuple(values[row] for row in rows) for name, values in self.table.items()}
         notes = (*notes, *left_out_note(names, rows, where=str(self.path)))
         return replace(self, table=table, rows=rows, notes=notes)
