@@ -58,6 +58,9 @@ def test_a_right_handed_quarter_turn_about_own_z_brings_x_to_where_y_was():
 def test_a_turn_is_read_as_relion_s_angles_or_as_a_matrix():
     np.testing.assert_allclose(parse_rotation("157.166346 100.980575, 140.906141"), GOLDEN, atol=1e-5)
     np.testing.assert_allclose(parse_rotation(" ".join(f"{x:.3f}" for x in GOLDEN.ravel())), GOLDEN, atol=2e-3)
+    for text in ("157,166346 100,980575 140,906141", "157,166346; 100,980575; 140,906141"):
+        np.testing.assert_allclose(parse_rotation(text), GOLDEN, atol=1e-5)
+    np.testing.assert_allclose(parse_rotation("1,0,0 0,1,0 0,0,1"), np.eye(3))
     typed = parse_rotation("0 -1 0; 1 0 0; 0 0 1")
     np.testing.assert_allclose(typed, Rotation.from_euler("z", 90, degrees=True).as_matrix(), atol=1e-12)
 

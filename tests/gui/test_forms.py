@@ -1,12 +1,14 @@
 from dataclasses import dataclass
 
 import pytest
+from qtpy.QtCore import QLocale
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.options import Options, option, suboptions
 from napari_orient.engine.parameters import PredictionOptions, WedgeOptions
-from napari_orient.gui.widgets.basic import WARNING, Fold, NoteLabel
+from napari_orient.gui.layers.axes import ViewOptions
+from napari_orient.gui.widgets.basic import WARNING, Fold, NoteLabel, number_box
 from napari_orient.gui.widgets.forms import OptionsForm
 
 
@@ -109,3 +111,23 @@ def test_a_note_written_before_it_is_shown_has_the_tone_of_the_theme_that_it_is_
         with qtbot.waitExposed(window):
             window.show()
         assert (WARNING in note.styleSheet()) == dark
+
+
+@pytest.mark.parametrize("language", ["de_DE", "en_US"])
+def test_a_typed_decimal_comma_is_a_point_whatever_the_language(qtbot, language):
+    before = QLocale()
+    QLocale.setDefault(QLocale(language))
+    try:
+        form = OptionsForm(ViewOptions)
+        boxes = [number_box(0, "", high=1000, decimals=2), form.widgets["length"].native]
+        for widget in (form, boxes[0]):
+            qtbot.addWidget(widget)
+        for box in boxes:
+            for text in ("12,5", "12.5"):
+                box.selectAll()
+                qtbot.keyClicks(box, text)
+                assert box.value() == 12.5, text
+        form.widgets["low"].value = "0,5"
+        assert form.options().low == 0.5
+    finally:
+        QLocale.setDefault(before)

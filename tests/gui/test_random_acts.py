@@ -139,6 +139,21 @@ def test_a_tomogram_in_other_units_has_other_voxels_in_the_header(filled, qtbot)
     QApplication.processEvents()
 
 
+def test_the_data_page_says_why_an_image_is_no_tomogram_and_which_size_is_none(filled, qtbot):
+    viewer, _, _ = filled
+    page = DataPage(viewer)
+    qtbot.addWidget(page)
+    cell = page.table.item(0, 1)
+    for text, size in (("12,5", "12.5 Å"), ("8.25 Å", "8.25 Å"), ("inf", "8.25 Å")):
+        cell.setText(text)
+        qtbot.waitUntil(lambda size=size: cell.text() == size)
+    assert "'inf' is no voxel size" in page.note.text()
+    viewer.layers.clear()
+    viewer.add_image(np.zeros((2, 8, 8, 8)), name="series")
+    viewer.add_image(np.zeros((8, 8, 3), np.uint8), name="photo", rgb=True)
+    qtbot.waitUntil(lambda: "series has 4 axes" in page.note.text() and "photo is in colours" in page.note.text())
+
+
 def test_hidden_arrows_take_other_colours_and_numbers_after_the_view_has_turned_to_3d(make_napari_viewer):
     """napari slices a hidden layer no more, and raised where its arrows were drawn."""
     viewer = make_napari_viewer()

@@ -48,15 +48,23 @@ def parse_rotation(text: str) -> FloatArray:
     InputError
         If it is neither, or the matrix is not a proper rotation.
     """
-    try:
-        numbers = np.array([float(word) for word in text.replace(",", " ").replace(";", " ").split()])
-    except ValueError:
-        numbers = np.zeros(0)
+    numbers = _numbers(text)
     if not np.isfinite(numbers).all() or len(numbers) not in (3, 9):
         raise InputError(f"{text!r} is no rotation; expected rot, tilt and psi in degrees, or a matrix's nine entries.")
     if len(numbers) == 3:
         return np.asarray(zyz_to_matrix(numbers[None])[0])
     return _proper(numbers.reshape(3, 3), text)
+
+
+def _numbers(text: str) -> FloatArray:
+    """Numbers that are typed with blanks, commas or semicolons between; with blanks, a comma may be a decimal one."""
+    words = text.replace(";", " ").split()
+    decimal = len(words) in (3, 9) and all(word.rstrip(",").count(",") <= 1 for word in words)
+    plain = text.replace(";", " ").replace(",", "." if decimal else " ")
+    try:
+        return np.array([float(word.rstrip(".") if decimal else word) for word in plain.split()])
+    except ValueError:
+        return np.zeros(0)
 
 
 def _proper(matrix: FloatArray, text: str) -> FloatArray:

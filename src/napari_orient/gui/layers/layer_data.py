@@ -139,8 +139,16 @@ def add_unselected(viewer: ViewerModel, layer: Layer, *, otherwise: Layer, benea
 
 def holds_tomogram(layer: Layer) -> bool:
     """Whether the layer can serve as a tomogram: a grey volume of cubic voxels."""
-    grey = isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb and role(layer) != MAP
-    return grey and has_cubic_voxels(layer)
+    return isinstance(layer, Image) and role(layer) != MAP and not unfit_for_tomogram(layer)
+
+
+def unfit_for_tomogram(image: Image) -> str:
+    """Why an image cannot serve as a tomogram; empty where it can."""
+    if image.rgb:
+        return "is in colours"
+    if image.ndim != 3:
+        return f"has {image.ndim} axes"
+    return "" if has_cubic_voxels(image) else "has voxels that are no cubes, or is rotated"
 
 
 def holds_particles(layer: Layer) -> bool:

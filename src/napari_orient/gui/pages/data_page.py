@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from napari.layers import Points
+from napari.layers import Image, Points
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
@@ -27,6 +27,7 @@ from napari_orient.gui.widgets.basic import (
     NoteLabel,
     Panel,
     equal_width_row,
+    plain_number,
     primary_button,
     push_button,
     row,
@@ -43,6 +44,9 @@ FEWEST_ROWS = 2
 
 MOST_ROWS = 6
 """Rows that the table has room for, at most: it scrolls beyond."""
+
+LARGEST_SIZE = 1000.0
+"""Å along the side of a voxel, less than this: no tomogram's is larger."""
 
 PLACEHOLDER = 1.0
 """Å: the voxel size that programs write where they know none."""
@@ -61,7 +65,7 @@ class DataPage(DockPage):
         self.folder = push_button("Folder…", "Open a PolNet result folder: its tomograms and lists", self._ask_folder)
         tip = "Open a small simulated tomogram, with picks and true poses"
         self.sample = push_button("Sample", tip, self._sample)
-        self.table = _table()
+        self.table, self._refused = _table(), ""
         self.question = SizeQuestion()
         self.question.answered.connect(self._open_with_size)
         self.onward = primary_button("Find the orientations", "Go to the page Poses")
@@ -120,8 +124,8 @@ class DataPage(DockPage):
         _fit_height(self.table)
         if switch.name in self._names:
             self.table.selectRow(self._names.index(switch.name))
-        found = [f"{name}: {words}" for name, words in problems.items() if words]
-        self.note.say("\n".join(found[:3]), BAD)
+        found = [f"{name}: {words}" for name, words in problems.items() if words] or self._unfit()
+        self.note.say("\n".join([*filter(None, [self._refused]), *found[:3]]), BAD)
         self.hint.say(
             "Click a row to show it. A voxel size can be typed."
             if self._names
@@ -129,6 +133,16 @@ class DataPage(DockPage):
             "A list brings its tomograms along where their files are beside it."
         )
         self.onward.setEnabled(bool(self.session.index.tomograms() and self.session.index.particles()))
+
+    def _unfit(self) -> list[str]:
+        """Why no image that is open is a tomogram, where none is: a line each."""
+        images = [] if self._names else [layer for layer in self.session.viewer.layers if isinstance(layer, Image)]
+        reasons = {image.name: layer_data.unfit_for_tomogram(image) for image in images}
+        return [
+            f"{name} {why}; expected a grey volume of cubic voxels. Open it as one."
+            for name, why in reasons.items()
+            if why
+        ]
 
     def _cells(self, name: str) -> list[str]:
         """A tomogram's row: its name, voxel size, and particles by role."""
@@ -161,14 +175,17 @@ class DataPage(DockPage):
     def _voxel_size_typed(self, item: QTableWidgetItem) -> None:
         """Give the tomogram of this row the voxel size that was typed."""
         image = self.session.tomograms.image(self._names[item.row()])
+        self._refused, typed = "", item.text()
         try:
-            size = float(item.text().removesuffix("Å").strip())
+            size = float(plain_number(typed.removesuffix("Å")))
         except ValueError:
             size = 0.0
-        if image is not None and item.column() == 1 and size > 0:
+        if image is not None and item.column() == 1 and 0 < size < LARGEST_SIZE:
             image.scale = (size,) * 3
             layer_data.about(image)["voxel_size_source"] = "typed here"
             self.session.events.tomogram()
+        else:
+            self._refused = f"{typed!r} is no voxel size; expected Å along a voxel's side, such as 13.5."
         self._showing.ask()
 
 

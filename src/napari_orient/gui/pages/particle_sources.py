@@ -35,6 +35,7 @@ from napari_orient.gui.widgets.basic import (
     counted,
     labelled,
     list_box,
+    read_plain_numbers,
     silent,
 )
 from napari_orient.gui.widgets.forms import OptionsForm
@@ -343,6 +344,7 @@ class TemplateSource(Panel):
 
 def _count_box(value: int, tip: str, *, low: int = 1) -> QSpinBox:
     box = QSpinBox()
+    read_plain_numbers(box)
     box.setRange(low, 1_000_000)
     box.setValue(value)
     box.setToolTip(tip)

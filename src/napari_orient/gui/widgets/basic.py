@@ -10,9 +10,10 @@ from typing import ClassVar
 
 from napari.components import ViewerModel
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QPaintEvent, QShowEvent, QTextLayout
+from qtpy.QtCore import QCoreApplication, QEvent, QLocale, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QKeyEvent, QPaintEvent, QShowEvent, QTextLayout
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QBoxLayout,
     QButtonGroup,
     QComboBox,
@@ -525,11 +526,36 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def plain_number(text: str) -> str:
+    """A number as Python reads it: a comma between its digits is a decimal one."""
+    whole, comma, rest = text.strip().partition(",")
+    return f"{whole}.{rest}" if comma and rest.isdigit() else text.strip()
+
+
+class _CommaAsPoint(QObject):
+    """Gives fields of numbers a point for each comma that is typed: Qt would leave it out, and 12,5 become 125."""
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802 - Qt's name
+        if not isinstance(event, QKeyEvent) or event.type() != QEvent.Type.KeyPress or event.text() != ",":
+            return False
+        QCoreApplication.sendEvent(watched, QKeyEvent(QEvent.Type.KeyPress, Qt.Key.Key_Period, event.modifiers(), "."))
+        return True
+
+
+def read_plain_numbers(box: QAbstractSpinBox) -> None:
+    """Let a field show and take numbers as files have them, whatever the language: without separators of thousands."""
+    plain = QLocale.c()
+    plain.setNumberOptions(QLocale.NumberOption.OmitGroupSeparator | QLocale.NumberOption.RejectGroupSeparator)
+    box.setLocale(plain)
+    box.installEventFilter(_CommaAsPoint(box))
+
+
 def number_box(
     value: float, tip: str, *, high: float, low: float = 0.0, decimals: int = 0, step: float = 1.0, unit: str = ""
 ) -> QDoubleSpinBox:
     """A field for a number with its unit."""
     box = QDoubleSpinBox()
+    read_plain_numbers(box)
     box.setDecimals(decimals)
     box.setRange(low, high)
     box.setSingleStep(step)

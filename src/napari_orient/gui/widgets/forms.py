@@ -9,11 +9,11 @@ from typing import Any, Generic, TypeVar
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, LineEdit, SpinBox
 from magicgui.widgets.bases import BaseValueWidget
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractSpinBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_orient.engine.errors import InputError, with_names
 from napari_orient.engine.options import Options, Parameter, Value
-from napari_orient.gui.widgets.basic import Fold, lay_out_fields
+from napari_orient.gui.widgets.basic import Fold, lay_out_fields, plain_number, read_plain_numbers
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
@@ -113,6 +113,8 @@ class OptionsForm(QWidget, Generic[OptionsT]):
 def widget_of(parameter: Parameter) -> BaseValueWidget[Any]:
     """The magicgui widget that fits one parameter, at its default, its help and bounds in the tooltip."""
     widget = _bare_widget(parameter)
+    if isinstance(widget.native, QAbstractSpinBox):
+        read_plain_numbers(widget.native)
     show_value(parameter, widget, parameter.default)
     help_line = parameter.help[:1].upper() + parameter.help[1:]
     widget.tooltip = f"{help_line}. Expects {parameter.expected}."
@@ -162,7 +164,7 @@ def _typed(parameter: Parameter, value: Any) -> Value:
 
 def _number(parameter: Parameter, text: str) -> Value:
     try:
-        return _typed(parameter, text)
+        return _typed(parameter, plain_number(text))
     except ValueError:
         raise InputError(f"{parameter.label} is {text!r}; expected {parameter.expected}, or nothing.") from None
 
