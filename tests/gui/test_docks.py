@@ -275,6 +275,23 @@ def test_poses_of_two_models_lie_side_by_side_and_each_renews_its_own(opened, sc
     assert count_text([first, second]) == f"{2 * count} poses in 2 layers"
 
 
+def test_poses_of_a_file_are_predicted_anew_where_there_are_no_picks(dock, scene, tmp_path, qtbot):
+    errors = np.full(len(scene.truth), 9.0)
+    path = tmp_path / "own.star"
+    write_particles(path, scene.truth.replace(expected_error_deg=errors), extents={"TS_01": scene.extent})
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    open_paths(session, [scene.mrc, path])
+    prediction = dock(viewer, "Predict")
+    prediction.show_model(str(scene.model))
+    (given,) = by_role(viewer, "predicted")
+    for _ in range(2):
+        finish(prediction, qtbot)
+        assert prediction.layer is given
+        assert len(by_role(viewer, "predicted")) == 2, "renewed, not predicted from what was predicted"
+    assert not axes_layer(viewer, given).visible
+
+
 def test_points_drawn_by_hand_can_be_predicted(dock, scene, qtbot):
     viewer = ViewerModel()
     viewer.open(str(scene.mrc), plugin=PLUGIN)

@@ -57,6 +57,9 @@ FROM_FILE = "from a file…"
 BASIC = ("max_shift", "precision")
 """Options above the fold; with particles, class, model and tomograms they are six settings."""
 
+_RANK = {role: place for place, role in enumerate(("", PICKS, TRUTH, PREDICTED))}
+"""Which particles of a tomogram are predicted rather: lower ones."""
+
 GOOD_SHARE = 0.8
 """Share of particles within 20° of the truth from which a result is shown as good; 0 to 1."""
 
@@ -122,9 +125,11 @@ class PredictCard(JobCard, ParticlesPage):
             self.options.widgets[name].value = preferred[name]
 
     def offered(self) -> list[Points]:
-        """Layers of picks, then of true poses, of the tomogram that is shown; predicted layers are left out."""
-        found = [layer for layer in self.session.tomograms.particles() if layer_data.role(layer) != PREDICTED]
-        return sorted(found, key=lambda layer: layer_data.role(layer) == TRUTH)
+        """Layers of picks, then of true poses, of the tomogram that is shown; without any, of poses from elsewhere."""
+        own = sorted(self.session.tomograms.particles(), key=lambda layer: _RANK[layer_data.role(layer)])
+        known = {layer_data.about(layer).get("id") for layer in own}
+        others = [layer for layer in own if layer_data.role(layer) != PREDICTED]
+        return others or [layer for layer in own if layer_data.about(layer).get("source") not in known]
 
     def tomogram_changed(self, event: object = None) -> None:
         """Offer the particles of the tomogram that is shown now."""
@@ -258,10 +263,10 @@ class PredictCard(JobCard, ParticlesPage):
     # --- prediction ----------------------------------------------------------------------------------------------
 
     def _others(self) -> list[ParticleSet]:
-        """Particles of each other tomogram whose volume is known: its picks, or else its true poses."""
+        """Particles of each other tomogram whose volume is known: its picks, or else its true or predicted poses."""
         switch, found = self.session.tomograms, dict[str, ParticleSet]()
-        for item in sorted(switch.sets(), key=lambda item: item.role == TRUTH):
-            if item.role != PREDICTED and item.tomogram not in (switch.name, "") and switch.has_volume(item.tomogram):
+        for item in sorted(switch.sets(), key=lambda item: _RANK[item.role]):
+            if item.tomogram not in (switch.name, "") and switch.has_volume(item.tomogram):
                 found.setdefault(item.tomogram, item)
         return [found[name] for name in switch.names() if name in found]
 
@@ -369,7 +374,7 @@ class PredictCard(JobCard, ParticlesPage):
         )
         layer_data.about(layer).update(made_by | frame)
         # Poses of another model, or those that came with the picks, would hide the new ones.
-        own = [points] if layer_data.role(points) == PICKS else []
+        own = [] if layer_data.role(points) == TRUTH else [points]
         for old in (axes_layer(self.session.viewer, item) for item in (*of_source, *own)):
             if old is not None:
                 old.visible = False
