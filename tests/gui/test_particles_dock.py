@@ -11,11 +11,13 @@ from napari.layers import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
 
+from napari_orient.engine.errors import InputError
 from napari_orient.gui.docks.particles_dock import ParticlesDock
 from napari_orient.gui.layers import layer_data
 from napari_orient.gui.layers.axes import axes_layer
 from napari_orient.gui.layers.canvas import camera_center
 from napari_orient.gui.layers.layer_data import TRUTH
+from napari_orient.gui.pages.subsets import FILTERED, SubsetChoice
 from napari_orient.gui.session.inspected import RowFilter
 from napari_orient.gui.session.viewer_session import session_of
 from napari_orient.gui.widgets.particle_table import ParticleTable
@@ -128,6 +130,34 @@ def test_the_filter_acts_in_the_viewer_on_points_arrows_and_true_partners(opened
     assert layer.shown.all()
     assert truth.shown.all()
     assert len(layer_data.particles_of(layer)) == 6
+
+
+def test_what_passes_the_filter_can_be_written_or_averaged_alone(opened, qtbot):
+    dock, layer = opened
+    subset, counted = SubsetChoice(dock.session), []
+    qtbot.addWidget(subset)
+    subset.set_layer(layer)
+    subset.choice.setCurrentText(FILTERED)
+    subset.changed.connect(lambda: counted.append(len(subset.rows_in(layer))))
+    dock.filters.expression.setText("true_error > 20")
+    qtbot.waitUntil(lambda: counted[-1:] == [3])
+    assert subset.rows().tolist() == [1, 3, 5]
+    dock.filters.expression.setText("true_error > 170")
+    qtbot.waitUntil(lambda: counted[-1] == 0)
+    with pytest.raises(InputError, match="change it there"):
+        subset.rows()
+
+
+def test_letters_pressed_in_the_table_are_left_to_the_keys_of_the_pages(seen, qtbot):
+    dock, _ = seen
+    pressed = []
+    dock.keyPressEvent = lambda event: pressed.append(event.text())
+    click_row(dock, qtbot, 1)
+    dock.table.setFocus()
+    qtbot.keyClicks(dock.table, "nJ")
+    assert pressed == ["n", "J"]
+    qtbot.keyClick(dock.table, Qt.Key.Key_Down)
+    assert dock.table.currentIndex().row() == 2
 
 
 @pytest.mark.parametrize(

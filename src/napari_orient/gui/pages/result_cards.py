@@ -86,7 +86,7 @@ class SubsetPage(ParticlesPage):
     def choose_subset(self) -> QWidget:
         """The choice of the layer's particles, and a box below for all tomograms; `show_state` follows both."""
         self.particles = self.choose_particles()
-        self.subset, self.every = SubsetChoice(), QCheckBox("All tomograms together")
+        self.subset, self.every = SubsetChoice(self.session), QCheckBox("All tomograms together")
         self.every.setToolTip("The particles of every tomogram that are of the same kind as this layer's")
         self.subset.changed.connect(self.show_state)
         self.every.toggled.connect(self.show_state)

@@ -1,4 +1,4 @@
-"""A choice of a layer's particles: all but the rejected, all, selected, accepted, or up to an expected error."""
+"""A choice of a layer's particles: all but the rejected, all, selected, filtered, accepted, or up to an error."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from napari_orient.gui.event_loop import Deferred, listen
 from napari_orient.gui.layers import layer_data
 from napari_orient.gui.layers.layer_rows import Rows, rows_of
 from napari_orient.gui.session.tomogram_switch import ParticleSet
+from napari_orient.gui.session.viewer_session import Session
 from napari_orient.gui.widgets.basic import combo_box, number_box
 
-KEPT, ALL, SELECTED, ACCEPTED, MAX_ERROR = SUBSETS = (
+KEPT, ALL, SELECTED, FILTERED, ACCEPTED, MAX_ERROR = SUBSETS = (
     "all but rejected",
     "all, also rejected",
     "selected points",
+    "passing the filter",
     "accepted or corrected",
     "error up to",
 )
@@ -35,6 +37,7 @@ EMPTY_TEXTS = {
     KEPT: "Every particle of the layer is rejected: choose all, or change verdicts on the page Correct.",
     ALL: "The layer holds no particles.",
     SELECTED: "No points of the layer are selected: use its selection tool.",
+    FILTERED: "No particle passes the filter in Particles, below the canvas: change it there.",
     ACCEPTED: "No particles are accepted or corrected yet: use the page Correct.",
     MAX_ERROR: "No particle has so small an expected error: raise the limit.",
 }
@@ -53,7 +56,7 @@ class SubsetChoice(QWidget):
 
     changed = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
         super().__init__()
         self._layer: Points | None = None
         self._notifying = Deferred(self._emit_changed, parent=self)
@@ -69,6 +72,7 @@ class SubsetChoice(QWidget):
         self.choice.currentIndexChanged.connect(self._chosen)
         self.limit.valueChanged.connect(self.changed)
         self.limit.setVisible(False)
+        listen(self, session.events.view, self._notifying.ask)
 
     @property
     def leaves_out(self) -> bool:
@@ -112,6 +116,8 @@ class SubsetChoice(QWidget):
             return np.flatnonzero(~rejected(layer))
         if choice == SELECTED:
             return np.array(sorted(layer.selected_data), int)
+        if choice == FILTERED:
+            return np.flatnonzero(layer.shown)
         if choice == ACCEPTED:
             return np.flatnonzero(corrections.confirmed(layer_data.picks_of(layer)))
         if choice == ALL:

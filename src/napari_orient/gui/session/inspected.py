@@ -461,6 +461,7 @@ class InspectedParticles(QObject):
         if len(shown) and not np.array_equal(points.shown, shown):
             points.shown = shown
             self.session.drawing.draw_later(points)
+            self.session.events.view()
 
     # --- selection ----------------------------------------------------------------------------------------------
 

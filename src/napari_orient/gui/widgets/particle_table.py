@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QAbstractTableModel, QEvent, QItemSelection, QItemSelectionModel, QModelIndex, Qt, Signal
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QTableView, QWidget
 
 from napari_orient.gui.colours import VERDICTS, named
@@ -219,6 +219,13 @@ class ParticleTable(QTableView):
         for column, quantity in enumerate(self.particles.quantities):
             if self.particles.sorted_by is not None and self.particles.sorted_by[0] == quantity.name:
                 self._mark_sorted(column, self.particles.sorted_by[1])
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Leave letters to the keys of the pages: after a click on a row, N goes to the next worst."""
+        if event is not None and event.text().isalpha() and not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
 
     def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802 - Qt's name
         """Give columns and rows the room that another size of text needs."""
