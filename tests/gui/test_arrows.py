@@ -257,7 +257,7 @@ def test_a_value_that_is_no_number_is_one_line_and_changes_nothing(shown, dock):
     notification_manager.notification_ready.connect(note)
     dock.form.widgets["high"].value = "much"
     notification_manager.notification_ready.disconnect(note)
-    assert any("high is 'much'; expected a number" in line for line in lines)
+    assert any("Colours to is 'much'; expected a number" in line for line in lines)
     assert shown.drawing.view == ViewOptions()
 
 

@@ -98,7 +98,8 @@ class OptionsForm(QWidget, Generic[OptionsT]):
         InputError
             If one does not fit.
         """
-        return {name: value_of(self._parameters[name], widget) for name, widget in self.widgets.items()}
+        each = self.widgets.items()
+        return {name: value_of(self._parameters[name], widget, label=self._labels[name]) for name, widget in each}
 
     def show_options(self, options: OptionsT) -> None:
         """Show these options."""
@@ -147,13 +148,13 @@ def step_of(parameter: Parameter) -> float:
     return float(10.0 ** (math.floor(math.log10(size)) - 1))
 
 
-def value_of(parameter: Parameter, widget: BaseValueWidget[Any]) -> Value:
-    """What the widget holds, as the parameter's type; an empty or automatic one is None where that is allowed."""
+def value_of(parameter: Parameter, widget: BaseValueWidget[Any], *, label: str) -> Value:
+    """What the widget in a row of this label holds, as the parameter's type; an empty or automatic one may be None."""
     value: Any = widget.value
     if parameter.optional and value in (AUTOMATIC, ""):
         return None
     if isinstance(widget, LineEdit) and parameter.type in (int, float):
-        return _number(parameter, str(value))
+        return _number(parameter, str(value), label)
     return _typed(parameter, value)
 
 
@@ -162,11 +163,11 @@ def _typed(parameter: Parameter, value: Any) -> Value:
     return typed
 
 
-def _number(parameter: Parameter, text: str) -> Value:
+def _number(parameter: Parameter, text: str, label: str) -> Value:
     try:
         return _typed(parameter, plain_number(text))
     except ValueError:
-        raise InputError(f"{parameter.label} is {text!r}; expected {parameter.expected}, or nothing.") from None
+        raise InputError(f"{label} is {text!r}; expected {parameter.expected}, or nothing.") from None
 
 
 def show_value(parameter: Parameter, widget: BaseValueWidget[Any], value: Value) -> None:
