@@ -693,6 +693,9 @@ def test_a_folder_of_tomograms_beside_a_tomogram_is_refused_whether_it_is_there_
     for folder in (tmp_path, tmp_path / "nowhere"):
         given = words("average", world.tomogram, tmp_path / "a.star", "--tomograms", folder, "-o", tmp_path / "m.mrc")
         assert "it says where the tomograms of a list alone are" in refused(given, capsys)
+    for flag, said in (("--tomograms", "beside simulated"), ("--tomograms-star", "nowhere.star: no such file.")):
+        given = words("train", world.simulated, flag, tmp_path / "nowhere.star", "-o", tmp_path / "m.safetensors")
+        assert said in refused(given, capsys)
 
 
 def test_a_mistake_in_a_real_process_is_one_line_and_exit_2(tmp_path):

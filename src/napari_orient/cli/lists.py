@@ -77,7 +77,16 @@ def add_reading(parser: Parser) -> None:
 
 
 def list_metadata(arguments: Namespace) -> ListMetadata:
-    """How lists are read, as the flags of `add_reading` say."""
+    """How lists are read, as the flags of `add_reading` say.
+
+    Raises
+    ------
+    InputError
+        If there is no such table of tomograms, whether or not a list will need it.
+    """
+    table = arguments.tomograms_star
+    if table is not None and not table.exists():
+        raise InputError(f"--tomograms-star {table}: no such file.")
     return ListMetadata(
         pixel_size=arguments.pixel_size,
         tomograms=arguments.tomograms_star,

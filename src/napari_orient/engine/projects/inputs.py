@@ -71,9 +71,10 @@ def read_project(
         If there is no list, a pattern fits no file, tomograms are named in both ways, or none with particles is left.
     """
     files = project_files(paths)
-    if tomograms is not None and files.volumes:
+    named_too = [Path(path).name for path in (*files.volumes, *files.polnet)]
+    if tomograms is not None and named_too:
         raise InputError(
-            f"--tomograms {tomograms} was given beside {shortened([path.name for path in files.volumes])}; it says "
+            f"--tomograms {tomograms} was given beside {shortened(named_too)}; it says "
             "where the tomograms of a list alone are. Leave out one of both."
         )
     if tomograms is not None and _is_project(Path(tomograms)) and not (files.volumes or files.polnet):
