@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from phantom import VOXEL_SIZE, molecule, tomogram
+from scipy.ndimage import fourier_shift, gaussian_filter
 from streams import followed
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io import read_particles, write_particles
+from napari_orient.engine.io import read_particles, write_particles, write_tomogram
 from napari_orient.engine.io.columns import (
     AXIS_ERROR,
     AZIMUTH_ERROR,
@@ -177,6 +178,35 @@ def test_what_is_no_template_is_refused(density, group, words):
 def test_what_cannot_be_matched_is_not_saved(density, words, tmp_path):
     with pytest.raises(InputError, match=words):
         Template(density, 10.0).save(tmp_path / "bad.safetensors")
+
+
+def test_a_map_in_a_box_that_is_no_cube_is_padded_about_its_centre_and_its_mask_with_it(tmp_path):
+    whole = molecule().density(32)
+    cut = whole[4:-4, 3:-3, 2:-2]
+    write_tomogram(tmp_path / "cut.mrc", cut, voxel_size=VOXEL_SIZE)
+    write_tomogram(tmp_path / "mask.mrc", np.ones_like(cut), voxel_size=VOXEL_SIZE)
+    found = load_template(tmp_path / "cut.mrc", mask=tmp_path / "mask.mrc")
+    assert found.density.shape == (28, 28, 28)
+    np.testing.assert_allclose(found.density, whole[2:-2, 2:-2, 2:-2], atol=0.02 * whole.max())
+    assert "cut.mrc: its box of 28 × 26 × 24 voxels is padded with zeros to a cube." in found.notes
+
+
+def test_a_map_whose_box_is_cut_by_an_odd_number_of_voxels_keeps_its_centre(tmp_path):
+    whole = gaussian_filter(molecule().density(33), 1.0)
+    write_tomogram(tmp_path / "odd.mrc", whole[:, 1:-1, 1:-2].copy(), voxel_size=VOXEL_SIZE)
+    found = load_template(tmp_path / "odd.mrc")
+    # 31 of 33 voxels along y, as whole[1:-1]; 30 along x, whose centre is half a voxel before the particle's.
+    moved = fourier_shift(np.fft.fftn(whole), (0, 0, 0.5))
+    np.testing.assert_allclose(found.density, np.fft.ifftn(moved).real, atol=0.02 * whole.max())
+
+
+def test_a_tomogram_is_no_map_and_what_is_no_cube_is_refused_before_the_work(seen, template, tmp_path):
+    write_tomogram(tmp_path / "flat.mrc", seen[0].density[:20], voxel_size=VOXEL_SIZE)
+    with pytest.raises(InputError, match=r"72 × 72 × 20 voxels; .* Is it a tomogram\?"):
+        load_template(tmp_path / "flat.mrc")
+    uneven = dataclasses.replace(template, density=template.density[:20])
+    with pytest.raises(InputError, match=r"shape \(20, 24, 24\); expected a cube"):
+        run(predict(seen[0], seen[1], uneven, FAST))
 
 
 def test_a_damaged_template_is_refused_when_it_is_read(template, tmp_path):

@@ -29,6 +29,8 @@ from napari_orient.engine.particles import FloatArray
 from napari_orient.engine.statistics.error_calibration import ErrorCalibration
 from napari_orient.engine.symmetry import Symmetry, symmetry
 
+_MOST_UNEVEN = 2
+"""Longest side of a map's box over its shortest, at most; chosen: a box cut closely about a ribosome has 1.3."""
 _LEAST_SIDE = 8
 """Voxels along each side of a map that can be matched, at the least; chosen."""
 _BEAD_CODES = {"ribosome": "4v4r", "proteasome": "3j9i"}
@@ -226,7 +228,7 @@ def load_template(
     mask : file of a soft mask (0 to 1) in the map's box, which its density is multiplied by.
     flag : option that gives the voxel size, for errors.
 
-    The solvent of a map's file is brought to 0 and its particle to bright, which the template's notes say.
+    The solvent of a map's file is brought to 0, its particle to bright, and its box to a cube, as the notes say.
 
     Raises
     ------
@@ -254,9 +256,45 @@ def _loaded(path_or_name: Path | str, voxel_size: float | None, flag: str) -> Te
             f"{text!r} is neither a file nor a map that comes with the program{expected_one_of(text, known)}."
         )
     tomogram = read_tomogram(Path(text), voxel_size=voxel_size, flag=flag)
-    density, changes = bright_on_zero(np.array(tomogram.density, np.float32))
+    density, changes = bright_on_zero(_nearly_cubic(np.array(tomogram.density, np.float32), text))
+    if len(set(density.shape)) > 1:
+        changes = (*changes, f"its box of {_size_words(density)} voxels is padded with zeros to a cube")
     notes = tuple(f"{Path(text).name}: {change}." for change in changes)
-    return Template(density, tomogram.voxel_size, _class_of(Path(text).stem), notes=notes)
+    return Template(_in_a_cube(density), tomogram.voxel_size, _class_of(Path(text).stem), notes=notes)
+
+
+def _size_words(density: NDArray[np.float32]) -> str:
+    return " × ".join(str(count) for count in density.shape[::-1])
+
+
+def _nearly_cubic(density: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    """The map, if it may be one of a particle.
+
+    Raises
+    ------
+    InputError
+        If its box is more than twice as long as it is thin, as a tomogram's is.
+    """
+    if max(density.shape) > _MOST_UNEVEN * min(density.shape):
+        raise InputError(
+            f"{name} has {_size_words(density)} voxels; expected the map of a particle, in a cube or nearly one. "
+            "Is it a tomogram?"
+        )
+    return density
+
+
+def _in_a_cube(density: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The map padded with zeros to a cube about the same centre, ``(n - 1) / 2`` along each axis."""
+    lacking = max(density.shape) - np.array(density.shape)
+    if not lacking.any():
+        return density
+    padded = np.pad(density, [(count // 2, count - count // 2) for count in lacking])
+    if not (lacking % 2).any():
+        return padded
+    from scipy.ndimage import fourier_shift
+
+    moved = fourier_shift(np.fft.fftn(padded), (lacking % 2) / 2)
+    return np.asarray(np.fft.ifftn(moved).real, np.float32)
 
 
 def masked_template(template: Template, path: Path | str) -> Template:
@@ -268,7 +306,8 @@ def masked_template(template: Template, path: Path | str) -> Template:
         If the mask has another box or voxel size, or is 0 everywhere.
     """
     mask = read_tomogram(given_path(path), voxel_size=template.voxel_size)
-    weights = np.clip(np.array(mask.density, np.float32), 0, 1)
+    weights = np.array(mask.density, np.float32)
+    weights = np.clip(weights if weights.shape == template.density.shape else _in_a_cube(weights), 0, 1)
     if weights.shape != template.density.shape:
         raise InputError(
             f"{path} has {' × '.join(map(str, weights.shape))} voxels, and {template.name} "

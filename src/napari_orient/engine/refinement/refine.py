@@ -295,6 +295,7 @@ def prepare_finder(
     options = options.replace(precision=options.effort.precision_for(1, options.compute.chosen()))
     if len(particles) == 0:
         raise InputError("there are no particles to refine; expected at least one.")
+    template.checked_cube()
     particles = particles[rows_inside(particles, tomogram.extent, name=tomogram.name)]
     # The noise of a particle that was picked twice is in two patches, and would pass for what particles have in common.
     particles = without_duplicates(particles, duplicate_distance(template, options.duplicates))
