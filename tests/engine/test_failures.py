@@ -1,5 +1,7 @@
 """Failure regions and associations: known arrangements in, the right regions, chances and ranks out."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,18 @@ def test_nothing_is_claimed_of_one_failure_or_of_failures_everywhere():
     particles = spread(30)
     assert failures_of(particles, [50.0] + [1.0] * 29).p_value is None
     assert failures_of(particles, [50.0] * 30).p_value is None
+
+
+def test_nothing_is_claimed_of_particles_too_close_to_be_true_and_no_pairs_of_them_fill_memory():
+    """As where the pixel size is wrong: 10,000 had 48 million pairs, 4 GB."""
+    rng = np.random.default_rng(0)
+    particles = spread(2000).replace(positions=rng.uniform(0, 200, (2000, 3)))
+    tracemalloc.start()
+    try:
+        assert failures_of(particles, rng.permutation([50.0] * 400 + [1.0] * 1600)).p_value is None
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
     none = failures_of(particles, [1.0] * 30)
     assert (none.regions, none.words) == ((), "No failures.")
 

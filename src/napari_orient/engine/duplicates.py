@@ -109,6 +109,15 @@ def near_pairs(particles: Particles, distance: float) -> IntArray:
     return np.concatenate([np.zeros((0, 2), int), *found])
 
 
+def mean_neighbours(particles: Particles, distance: float) -> float:
+    """How many others of its tomogram lie within a distance, Å, of a particle, in the mean."""
+    from scipy.spatial import cKDTree
+
+    trees = [cKDTree(particles.positions[rows]) for rows in _rows_by_tomogram(particles)]
+    pairs = sum(int(tree.count_neighbors(tree, distance)) for tree in trees)
+    return pairs / max(len(particles), 1) - 1
+
+
 def _rows_by_tomogram(particles: Particles) -> list[IntArray]:
     """Rows of the particles of each tomogram."""
     if len(particles) == 0:

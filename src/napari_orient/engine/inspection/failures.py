@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_orient.engine.duplicates import near_pairs
+from napari_orient.engine.duplicates import mean_neighbours, near_pairs
 from napari_orient.engine.evaluation import Report
 from napari_orient.engine.inspection.quantities import Neighbours, beam_angle_deg, clusters, face_distance, neighbours
 from napari_orient.engine.io.columns import SCORE, VARIABILITY
@@ -39,6 +39,8 @@ _MOST_AT_ONCE = 200_000
 """Particles times draws that are held together, at most: about 20 ms of work."""
 _MANY = 1000
 """Particles of a region from which its extent is measured on its convex hull: all pairs of 10,000 fill 400 MB."""
+_MOST_BESIDE = 60
+"""Particles beside one, in the mean, at most: more do not fit, the scale is wrong, and all pairs fill memory."""
 LEAST_FOR_ASSOCIATION = 20
 """Particles from which associations are stated; of fewer, a rank correlation of 0.45 is within chance."""
 _LEAST_OF_CLASS = 5
@@ -105,7 +107,8 @@ class Gathering:
     ----------
     linked : failures that have another one within the linking distance.
     chance_linked : mean of that number if failures were spread at random over the particles.
-    p_value : probability of as many linked failures by chance; None where fewer than two failed or all did.
+    p_value : probability of as many linked failures by chance; None where fewer than two failed or all did,
+        or particles lie so close that any has others beside it.
     """
 
     linked: int
@@ -259,7 +262,11 @@ def gathering(
     particles: Particles, failed: NDArray[np.bool_], *, diameter: float, rng: np.random.Generator
 ) -> Work[Gathering]:
     """Whether the failures (N,) lie together more than as many particles drawn at random; see `Gathering`."""
-    beside = _beside(particles, LINK_DIAMETERS * diameter)
+    distance = LINK_DIAMETERS * diameter
+    if mean_neighbours(particles, distance) > _MOST_BESIDE:
+        every = int(failed.sum())
+        return Gathering(every, float(every), None)
+    beside = _beside(particles, distance)
     yield
 
     def linked_among(masks: NDArray[np.bool_]) -> NDArray[np.int_]:
