@@ -178,8 +178,7 @@ def _faults_of_references(session: Session) -> Iterator[str]:
         held |= {"failures": list(view._added.values()), "failures' layer": [view.layer]}
     if "inspected" in vars(session):
         held["inspection"] = [session.inspected.layer]
-    if session._edited is not None and session.last_history is not None:
-        held["the last edit"] = [session._edited]
+    held["the last edits"] = list(session._edited)
     for what, found in held.items():
         for layer in found:
             if layer is not None and layer not in every:

@@ -204,6 +204,26 @@ def test_undo_goes_with_the_layer_that_it_was_of(qtbot):
     assert not header.undo.isVisibleTo(header)
 
 
+def test_undo_is_of_the_tomogram_that_is_shown(qtbot):
+    """The last edit of all was undone, in a tomogram that was hidden, and those of others no more after it."""
+    viewer = ViewerModel()
+    session = session_of(viewer)
+    layers = {name: fill(viewer, truth_of(tomogram=name)) for name in ("TS_01", "TS_02")}
+    header = add(qtbot, TomogramHeader(session))
+    for name, layer in layers.items():
+        session.tomograms.choose(name)
+        edits.set_status(session.history(layer), np.array([1]), REJECTED)
+    header.undo.click()
+    assert not header.undo.isEnabled()
+    assert layer_data.texts(layers["TS_01"].features[layer_data.STATUS]).tolist().count(REJECTED) == 1
+    session.tomograms.choose("TS_01")
+    qtbot.waitUntil(header.undo.isEnabled)
+    header.undo.click()
+    assert layer_data.STATUS not in layers["TS_01"].features.columns
+    session.tomograms.choose("TS_02")
+    qtbot.waitUntil(header.redo.isEnabled)
+
+
 def test_a_list_without_particles_cannot_be_predicted_and_the_card_says_so(qtbot):
     viewer = ViewerModel()
     session = session_of(viewer)

@@ -77,7 +77,6 @@ class TomogramHeader(Panel):
         if (menu := self.edits.menu()) is not None:
             menu.aboutToShow.connect(self._fill_edits)
         listen(self, session.events.history, self._show_history)
-        self._show_history()
         self.show_state()
 
     def _edit(self, act: Callable[[History], None]) -> None:
@@ -125,6 +124,7 @@ class TomogramHeader(Panel):
         self.voxels.say(missing if image is None else voxel_text(image), WARNING if image is None else MUTED)
         found = switch.particles()
         self.counts.say(count_text(found))
+        self._show_history()
         self._listen_to(found)
 
     def _listen_to(self, found: list[Points]) -> None:

@@ -114,7 +114,7 @@ class Session:
         self._scratch: Path | None = None
         self._shown_before = ""
         self._histories: dict[Points, History] = {}
-        self._edited: Points | None = None
+        self._edited: dict[Points, None] = {}
         viewer.bind_key(ARROWS_KEY, _toggle_arrows, overwrite=True)
         Preferences.listen(self._preferred)
         self.events.arranged.connect(self._arranged)
@@ -279,11 +279,13 @@ class Session:
 
     @property
     def last_history(self) -> History | None:
-        """The history that changed last, of a layer that is still open; None where nothing was edited."""
-        return self._histories.get(self._edited) if self._edited is not None else None
+        """The history that changed last, of a layer of the tomogram that is shown; None where nothing was edited."""
+        here = (self.tomograms.name, "")
+        return next((self._histories[item] for item in self._edited if self.tomograms.owner(item) in here), None)
 
     def _history_changed(self, event: Any) -> None:
-        self._edited = event.source.layer
+        if event.source.layer in self._histories:
+            self._edited = {event.source.layer: None, **self._edited}
         self.events.history()
 
     def _show_slab(self, event: Any = None) -> None:
@@ -385,6 +387,7 @@ class Session:
             for name in layer_data.GEOMETRY_EVENTS:
                 getattr(event.value.events, name).disconnect(self._moved)
             self._histories.pop(event.value, None)
+            self._edited.pop(event.value, None)
             if layer_data.role(event.value) == PREDICTED:
                 self.drawing.hide_rings()
             self.drawing.remove(event.value)
