@@ -156,7 +156,7 @@ def _low_score(finder: PoseFinder, poses: Poses) -> tuple[str, float]:
     above = max(0.0, (median - noise.noise) / (_ABOVE_NOISE * noise.noise_spread))
     text = (
         f"the median score is {median:.1f} where noise alone reaches {noise.noise:.1f}: either these particles are "
-        "another molecule, or the noise hides them. Check the template and the picks."
+        "another molecule, or the noise hides them. Check the template, its voxel size, and the picks."
     )
     return text, _P_AT_THRESHOLD * above
 
