@@ -163,12 +163,18 @@ def test_a_table_of_particles_that_pandas_saved_is_read_back_with_its_poses(tmp_
     np.testing.assert_allclose(read_particles(degrees).rotations[0], MATRIX, atol=2e-6)
 
 
-def test_angles_that_may_be_radians_are_asked_about(tmp_path):
-    angles = np.random.default_rng(0).uniform([-np.pi, 0, -np.pi], [np.pi, np.pi, np.pi], size=(5, 3))
+@pytest.mark.parametrize("least_tilt", [0, -np.pi], ids=["positive", "of either sign"])
+def test_angles_that_may_be_radians_are_asked_about_in_every_convention(least_tilt, tmp_path):
+    angles = np.random.default_rng(0).uniform([-np.pi, least_tilt, -np.pi], np.pi, size=(5, 3))
     for scale, asked in ((1, True), (180 / np.pi, False)):
-        rows = "".join(f"1,2,3,{','.join(map(str, row))}\n" for row in angles * scale)
-        read = read_particles(write(tmp_path / "a.csv", "x,y,z,rot,tilt,psi\n" + rows))
-        assert any("are they radians?" in note for note in read.notes) is asked
+        table = "".join(f"1,2,3,{','.join(map(str, row))}\n" for row in angles * scale)
+        dynamo = "".join(
+            f"{row + 1} 1 0 0 0 0 {' '.join(map(str, three))} {' '.join(['0'] * 14)} 1 2 3\n"
+            for row, three in enumerate(angles * scale)
+        )
+        for name, text in (("a.csv", "x,y,z,rot,tilt,psi\n" + table), ("a.tbl", dynamo)):
+            read = read_particles(write(tmp_path / name, text), pixel_size=10.0)
+            assert any("are the angles radians?" in note for note in read.notes) is asked, name
 
 
 def test_particles_of_other_tomograms_stay_out_whatever_the_column_of_names_is_called(tmp_path):

@@ -24,7 +24,6 @@ from napari_orient.engine.io.tomograms import (
     table_extents,
 )
 from napari_orient.engine.particles import Extent, FloatArray, Particles, Tomogram
-from napari_orient.engine.rotations import matrix_to_zyz
 
 
 def read_particles(
@@ -196,11 +195,11 @@ _LEAST_VOXEL_SIZE = 2.0
 """Å of a voxel from which positions in voxels differ from those in Å: at 1 Å they are the same."""
 
 
-_FULL_TURN = 6.2832
-"""Radians of a full turn: angles of a list, read as degrees, are all below it where they are radians."""
+_SMALL_ANGLES_DEG = 3 * 6.2832
+"""Degrees of a rotation by three angles, at most, where a list's radians, up to a full turn, are read as degrees."""
 
 _LEAST_ANGLED = 3
-"""Particles from which angles that are all so small are no chance: one random pose in 50,000 has three. Chosen."""
+"""Particles from which so small rotations are no chance: one random pose in 500 is so near the identity. Chosen."""
 
 
 def questions_on_poses(particles: Particles) -> tuple[str, ...]:
@@ -209,17 +208,14 @@ def questions_on_poses(particles: Particles) -> tuple[str, ...]:
         return ()
     if np.allclose(particles.rotations, np.eye(3), atol=1e-6):
         return ("Every orientation is the identity (all angles are 0): are these particles before an alignment?",)
-    # A pose far from the identity has a large angle, whichever: the trace spares the angles of long lists.
-    near = np.trace(particles.rotations[:_LEAST_ANGLED], axis1=1, axis2=2) > _TRACE_OF_SMALL_ANGLES
+    # By its trace, for in which order a list's angles are applied, and with which sign, differs.
+    near = np.trace(particles.rotations, axis1=1, axis2=2) > 1 + 2 * np.cos(np.radians(_SMALL_ANGLES_DEG))
     if len(particles) < _LEAST_ANGLED or not near.all():
         return ()
-    if np.abs(matrix_to_zyz(particles.rotations)).max() > _FULL_TURN:
-        return ()
-    return (f"All angles lie between -{_FULL_TURN:.1f} and {_FULL_TURN:.1f}: are they radians? Degrees are expected.",)
-
-
-_TRACE_OF_SMALL_ANGLES = 1 + 2 * np.cos(np.radians(3 * _FULL_TURN))
-"""Least trace of a rotation by three angles below `_FULL_TURN` degrees."""
+    return (
+        f"Every orientation is within {_SMALL_ANGLES_DEG:.0f}° of the identity: are the angles radians? Degrees are "
+        "expected.",
+    )
 
 
 def questions_on_units(particles: Particles, path: Path | str) -> tuple[str, ...]:
