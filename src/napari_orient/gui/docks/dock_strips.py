@@ -37,9 +37,6 @@ from napari_orient.gui.widgets.basic import (
 THICKEST = 10_000.0
 """Å, the thickest slice that is offered: thicker than any tomogram."""
 
-SLAB_WIDTH = 7
-"""Least width of the slab's field without its buttons, in widths of an M: fits ``slab 10000 Å`` in any font."""
-
 
 # --- above the pages -------------------------------------------------------------------------------------------------
 
@@ -59,8 +56,6 @@ class TomogramHeader(Panel):
         self.undo, self.redo = _tool("↶ Undo", "Undo the last edit of particles"), _tool("↷", "Redo")
         self.edits = _tool("▾", "The edits: go back to one, or on")
         self.edits.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        # napari's style leaves no room for the menu's own arrow.
-        self.edits.setStyleSheet("QToolButton::menu-indicator {image: none;}")
         self.edits.setMenu(QMenu(self.edits))
         self.column.setSpacing(2)
         self.add(
@@ -258,8 +253,6 @@ class ViewStrip(Panel):
         self.slab.setPrefix("slab ")
         self.slab.setKeyboardTracking(False)
         self.slab.setAccessibleName("Slab")
-        # napari's style sheet has a width of its own for such fields.
-        self.slab.setStyleSheet(f"QDoubleSpinBox {{min-width: {SLAB_WIDTH}em;}}")
         self.more = _tool("⚙", "All options of arrows and surfaces")
         self.more.setCheckable(True)
         self.toggles = QHBoxLayout()

@@ -252,8 +252,6 @@ class ParticleFilter(QWidget):
         self.unfold.setText(f"Ranges {_UNFOLD}")
         self.unfold.setToolTip("Filter by ranges of errors and distances")
         self.unfold.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        # napari's style leaves no room for the menu's own arrow.
-        self.unfold.setStyleSheet("QToolButton::menu-indicator {image: none;}")
         self.note = NoteLabel()
         self.sliders = {name: _range_slider(name) for name in RANGES}
         self._labels = {name: QLabel(f"{title} ({_UNITS[name]})") for name, title in RANGES.items()}

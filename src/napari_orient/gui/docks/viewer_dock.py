@@ -22,6 +22,9 @@ _AREAS = {"right": Qt.DockWidgetArea.RightDockWidgetArea, "bottom": Qt.DockWidge
 ROW_POINTS = 12
 """Points of the words on buttons that share a row, at most: the five steps need 380 pixels of larger ones."""
 
+FIELD_WIDTH = 7
+"""Least width of a field of numbers without its buttons, in widths of an M: fits ``slab 10000 Å`` in any font."""
+
 
 class ViewerDock(QWidget):
     """The contents of a dock; a second one for a viewer is the first.
@@ -60,7 +63,9 @@ class ViewerDock(QWidget):
         self.setStyleSheet(
             f"QTableView, QHeaderView, QToolButton {{font-size: {points}pt;}}"
             # napari's style gives such fields a width in pixels, whatever the size of their text.
-            "QAbstractSpinBox {min-width: 6em;}"
+            f"QAbstractSpinBox {{min-width: {FIELD_WIDTH}em;}}"
+            # It leaves no room for the arrow of a menu, which the button's text has.
+            "QToolButton::menu-indicator {image: none;}"
             f"QPushButton[{IN_ROW}] {{font-size: {min(points, ROW_POINTS)}pt;}}"
         )
 
