@@ -1,5 +1,6 @@
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -486,9 +487,11 @@ def test_naming_a_file_chooses_its_format(dock, opened, scene):
 def test_export_to_a_folder_that_is_not_there_says_so_and_writes_nothing(dock, opened, scene, shown):
     viewer, _ = opened
     export = dock(viewer, "Export")
-    export.file.show_path(scene.folder / "nowhere" / "out.star")
-    export.button.click()
-    assert any("is not a folder" in line for line in shown)
+    for folder in (scene.folder / "nowhere", Path("~nobody_of_this_name")):
+        shown.clear()
+        export.file.show_path(folder / "out.star")
+        export.button.click()
+        assert any("is not a folder" in line for line in shown), folder
 
 
 def test_a_pick_added_after_predicting_keeps_export_from_writing_half(dock, opened, scene, qtbot):

@@ -140,7 +140,7 @@ def test_a_tomogram_in_other_units_has_other_voxels_in_the_header(filled, qtbot)
 
 
 def test_the_data_page_says_why_an_image_is_no_tomogram_and_which_size_is_none(filled, qtbot):
-    viewer, _, _ = filled
+    viewer, session, _ = filled
     page = DataPage(viewer)
     qtbot.addWidget(page)
     cell = page.table.item(0, 1)
@@ -148,6 +148,9 @@ def test_the_data_page_says_why_an_image_is_no_tomogram_and_which_size_is_none(f
         cell.setText(text)
         qtbot.waitUntil(lambda size=size: cell.text() == size)
     assert "'inf' is no voxel size" in page.note.text()
+    (image,) = session.index.volumes()
+    image.scale = (10, 10, 20)
+    qtbot.waitUntil(lambda: "TS_01: has voxels that are no cubes" in page.note.text())
     viewer.layers.clear()
     viewer.add_image(np.zeros((2, 8, 8, 8)), name="series")
     viewer.add_image(np.zeros((8, 8, 3), np.uint8), name="photo", rgb=True)

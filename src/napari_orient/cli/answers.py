@@ -6,6 +6,7 @@ import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +96,9 @@ def _other_folder(error: OutputError) -> Path | None:
     say(str(error), always=True)
     say("Another folder to write to (empty: it is kept where there is room):", always=True)
     named = sys.stdin.readline().strip()
-    return Path(named).expanduser() if named else None
+    with suppress(RuntimeError):  # Of a person whom this machine does not know.
+        return Path(named).expanduser() if named else None
+    return Path(named)
 
 
 if TYPE_CHECKING:

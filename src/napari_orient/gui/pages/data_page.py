@@ -136,13 +136,7 @@ class DataPage(DockPage):
 
     def _unfit(self) -> list[str]:
         """Why no image that is open is a tomogram, where none is: a line each."""
-        images = [] if self._names else [layer for layer in self.session.viewer.layers if isinstance(layer, Image)]
-        reasons = {image.name: layer_data.unfit_for_tomogram(image) for image in images}
-        return [
-            f"{name} {why}; expected a grey volume of cubic voxels. Open it as one."
-            for name, why in reasons.items()
-            if why
-        ]
+        return [] if self._names else [f"{name} {words}" for name, words in _unfit_images(self.session)]
 
     def _cells(self, name: str) -> list[str]:
         """A tomogram's row: its name, voxel size, and particles by role."""
@@ -230,8 +224,8 @@ def problem_of(session: Session, name: str) -> str:
     """What does not match of a tomogram and its particles, with the remedy; empty where nothing is wrong."""
     image = session.tomograms.image(name)
     if image is None:
-        listed = session.tomograms.listed.get(name)
-        return "" if listed is not None else "its volume is not open: drop it too."
+        unfit = [words for own, words in _unfit_images(session) if own == name]
+        return unfit[0] if unfit else "" if name in session.tomograms.listed else "its volume is not open: drop it too."
     if layer_data.voxel_size(image) == PLACEHOLDER:
         return "voxels of 1 Å are often a placeholder: type the true size in the table."
     for layer in session.index.particles():
@@ -240,6 +234,13 @@ def problem_of(session: Session, name: str) -> str:
             if words:
                 return f"{layer.name}: {words}"
     return ""
+
+
+def _unfit_images(session: Session) -> list[tuple[str, str]]:
+    """Images that cannot serve as tomograms, by the names that these would have, and why."""
+    images = [layer for layer in session.viewer.layers if isinstance(layer, Image)]
+    reasons = [(layer_data.tomogram_name(image), layer_data.unfit_for_tomogram(image)) for image in images]
+    return [(name, f"{why}; expected a grey volume of cubic voxels.") for name, why in reasons if why]
 
 
 def _outside(layer: Points, session: Session) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,9 @@ class FileRow(QWidget):
     def path(self) -> Path | None:
         """The path, or None where there is none."""
         text = self.line.text().strip()
-        return Path(text).expanduser() if text else None
+        with suppress(RuntimeError):  # Of a person whom this machine does not know.
+            return Path(text).expanduser() if text else None
+        return Path(text)
 
     def show_path(self, path: Path | None) -> None:
         """Show this path and emit it."""
