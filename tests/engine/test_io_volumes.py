@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import h5py
+import mrcfile
 import numpy as np
 import pytest
 import tifffile
@@ -490,3 +491,22 @@ def test_a_damaged_volume_of_any_format_is_one_line_or_a_volume(tmp_path):
         finally:
             victim.write_bytes(whole)
     assert refused > 50
+
+
+@pytest.mark.parametrize(
+    ("size", "voxel_size", "given", "asked"),
+    [
+        ((464, 480, 8), 1.35, None, True),
+        ((464, 480, 8), 1.35, 1.35, False),
+        ((464, 480, 8), 10.8, None, False),
+        ((200, 200, 8), 5.0, None, False),
+        ((304, 304, 304), 1.35, None, False),
+    ],
+    ids=["binned, header not", "given", "binned", "cropped", "box of a particle"],
+)
+def test_a_tomogram_narrower_than_any_field_of_view_is_asked_about(size, voxel_size, given, asked, tmp_path):
+    path = tmp_path / "a.mrc"
+    with mrcfile.new_mmap(path, shape=size[::-1], mrc_mode=0) as file:
+        file.voxel_size = voxel_size
+    notes = read_tomogram(path, voxel_size=given).notes
+    assert any("would be 65 nm wide: is that the pixel size of images" in note for note in notes) is asked

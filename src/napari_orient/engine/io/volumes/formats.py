@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_orient.engine.environment import printable
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.volumes import em, hdf5, mrc, tiff, zarr_store
-from napari_orient.engine.io.volumes.voxel_sizes import FLAG
+from napari_orient.engine.io.volumes.voxel_sizes import FLAG, question_on_width
 from napari_orient.engine.outputs import existing_file, given_path
 from napari_orient.engine.particles import Density, Tomogram
 
@@ -68,7 +68,8 @@ def read_tomogram(path: Path | str, *, voxel_size: float | None = None, flag: st
         return replace(zarr_store.read_zarr(path, voxel_size=voxel_size, flag=flag), path=path)
     path = existing_file(path)
     opened = _read_file(path, _first_bytes(path), voxel_size, flag)
-    return replace(opened, name=volume_name(path), path=path)
+    question = () if voxel_size is not None else question_on_width(opened, flag)
+    return replace(opened, name=volume_name(path), path=path, notes=(*opened.notes, *question))
 
 
 def write_tomogram(path: Path | str, volume: Tomogram | Density, *, voxel_size: float | None = None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.particles import Tomogram
 
 FLAG = "--voxel-size"
 """Option of the command line that gives a tomogram's voxel size."""
@@ -17,6 +18,12 @@ _UNSET_TOLERANCE = 1e-6
 
 _USUAL = (0.3, 200.0)
 """Å of the voxels of maps and tomograms: from the finest single-particle maps to overviews; others are questioned."""
+
+_LEAST_WIDE = 300
+"""Voxels along x and y from which a volume that is no cube is a tomogram, not a part of one; chosen: binned to 10 Å a
+tomogram has 400 to 1,000, a box of a particle less, and as many along each axis."""
+_NARROWEST = 200.0
+"""nm along the longer of x and y below which that is no field of view: 4,096 pixels of 0.5 Å are 205."""
 
 _CUBIC_TOLERANCE = 1e-3
 """Relative difference of the axes' voxel sizes that is still cubic: a tenth of a voxel over 100 voxels."""
@@ -70,6 +77,21 @@ def voxel_size_in_force(
         note = f"Voxels of {size:g} Å are no usual size of a map or tomogram: is the unit right? Else give it ({flag})."
         return VoxelSize(size, source, (note,))
     return VoxelSize(size, source)
+
+
+def question_on_width(tomogram: Tomogram, flag: str = FLAG) -> tuple[str, ...]:
+    """A sentence where a tomogram of many voxels would be narrower than any field of view; else none.
+
+    Programs that bin images may leave the size of their pixels, not that of the voxels, in the header.
+    """
+    width = np.array(tomogram.extent.size[:2])
+    nanometres = width.max() * tomogram.voxel_size / 10
+    if width.min() < _LEAST_WIDE or nanometres >= _NARROWEST or len(set(tomogram.extent.size)) == 1:
+        return ()
+    return (
+        f"With voxels of {tomogram.voxel_size:g} Å the tomogram would be {nanometres:.0f} nm wide: is that the pixel "
+        f"size of images before they were binned? Then give that of the voxels ({flag}).",
+    )
 
 
 def usable(stated: Sizes) -> bool:
