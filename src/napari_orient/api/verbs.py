@@ -198,6 +198,8 @@ def predict(
 ) -> Particles:
     """The picks in order, with rotations, confidence and expected error; a template recentres them too.
 
+    Of several tomograms one that fails is warned of, and left out.
+
     Parameters
     ----------
     data, picks : a tomogram or several and the list of their picks; or pairs ``[(tomogram, picks), ...]``; or the path
@@ -214,8 +216,6 @@ def predict(
         what is there of the same content, whatever files are called, is not done again.
     options, settings : of `PredictionOptions`, such as ``precision="fast"``, or ``tilts="tomograms.star"``.
     progress : None, True, or a function that is called with every step.
-
-    Of several tomograms one that fails is warned of, and left out.
 
     Raises
     ------
@@ -252,6 +252,8 @@ def refine(
 ) -> Particles:
     """The picks in order, recentred and posed against a reference; rotations that they have serve as starts.
 
+    Of several tomograms one that fails is warned of, and left out.
+
     Parameters
     ----------
     data, picks : a tomogram or several and the list of their picks; or pairs ``[(tomogram, picks), ...]`` or the path
@@ -273,8 +275,6 @@ def refine(
     options, settings : of `RefinementOptions`, such as ``max_shift=10``, ``tilts="tomograms.star"``, or ``rounds=3``:
         the reference is corrected by the particles' own average three times; see `engine.prediction.adaptation`.
     progress : None, True, or a function that is called with every step.
-
-    Of several tomograms one that fails is warned of, and left out.
 
     Raises
     ------

@@ -222,13 +222,13 @@ def load_template(
     ``ribosome`` (``4v4r``) and ``proteasome`` (``3j9i``) are the bead models of these particles; other names are those
     of shipped templates.
 
+    The solvent of a map's file is brought to 0, its particle to bright, and its box to a cube, as the notes say.
+
     Parameters
     ----------
     voxel_size : Å; overrides that of a map's file.
     mask : file of a soft mask (0 to 1) in the map's box, which its density is multiplied by.
     flag : option that gives the voxel size, for errors.
-
-    The solvent of a map's file is brought to 0, its particle to bright, and its box to a cube, as the notes say.
 
     Raises
     ------
