@@ -214,7 +214,7 @@ def test_a_map_that_memory_cannot_hold_is_refused_before_it_is_taken(seen):
     assert Gridding.bytes_of(24) == Gridding(24, VOXEL_SIZE).rows.nbytes
     side = next(side for side in range(24, 10_000, 24) if Gridding.bytes_of(side) > (free_memory() or 2**50))
     if side > 512:
-        with pytest.raises(InputError, match="expected a whole number from 8 to 512"):
+        with pytest.raises(InputError, match="expected an even number from 8 to 512"):
             AveragingOptions(side=side)
         return
     with pytest.raises(InputError, match=f"an average of {side} voxels along each side takes about"):

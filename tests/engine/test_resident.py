@@ -23,7 +23,6 @@ def test_patches_gathered_on_a_device_are_those_cut_from_the_file(centring, voxe
     cut = cut_patches(tomogram, positions, side=16, voxel_size=voxel_size, centring=centring)
     resident = ResidentTomogram.of(tomogram, CPU)
     found = resident.cut(positions, side=16, voxel_size=voxel_size, centring=centring)
-    # Beside what is no number an interpolated patch is none, but for what is beyond reach.
     np.testing.assert_allclose(found.numpy(), cut, atol=2e-3)
     assert np.abs(cut).max() > 1
 

@@ -44,7 +44,7 @@ def test_particles_of_several_classes_are_warned_of_before_they_are_averaged_as_
     dock.layer.features = dock.layer.features.assign(**{layer_data.CLASS: kinds})
     dock.show_state()
     said = " ".join(dock.note.text().split())
-    assert "of 2 classes, taken for one: 40 of abc, 50 of xyz. Select the points of one class" in said
+    assert "of 2 classes, taken for one: 40 of abc, 50 of xyz. Filter one class" in said
     assert dock.running.start.isEnabled()
 
 

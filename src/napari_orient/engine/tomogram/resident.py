@@ -80,6 +80,10 @@ class ResidentTomogram:
 
     def _resampled(self, cubes: Tensor, residual: Tensor, *, side: int, ratio: float, half: int) -> Tensor:
         targets = (torch.arange(side) - side // 2) * ratio + half
+        finite = cubes.isfinite()
+        if not bool(finite.all()):
+            # A value that is no number would spread over the whole patch.
+            cubes = torch.where(finite, cubes, _mean_of(cubes, finite))
         for axis in range(3):
             weights = _sinc_weights(targets + residual[:, axis, None], cubes.shape[-1], max(ratio, 1.0)).to(cubes)
             moved = cubes.movedim(1 + axis, 1)

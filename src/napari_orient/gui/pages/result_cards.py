@@ -455,7 +455,7 @@ class AverageCard(JobCard, SubsetPage):
         write_average(found, paths)
 
 
-_IN_THE_DOCK = ("Choose a class (--class).", "Select the points of one class, and average these.")
+_IN_THE_DOCK = ("Choose a class (--class).", "Filter one class in Particles, and take those passing the filter.")
 """What to do where there are several classes, on the command line and in the dock."""
 
 
