@@ -55,7 +55,7 @@ def test_picks_become_poses_a_map_with_halves_and_a_template_that_predict_can_us
 
 def test_of_noise_alone_nothing_is_written_and_the_exit_status_says_so(lab, tmp_path, capsys):
     out = tmp_path / "out.star"
-    quick = [*QUICK, "--rounds=6", "--search=400", "--symmetry=C1"]
+    quick = [*QUICK, "--rounds=6", "--search=400", "--symmetry=C1", "--passes=0"]
     assert discover(lab, "noise", out, "--map", tmp_path / "map.mrc", *quick) == 1
     told = capsys.readouterr()
     assert "nothing was written" in told.out

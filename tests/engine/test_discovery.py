@@ -267,7 +267,8 @@ def test_symmetry_is_found_and_its_axis_turned_along_into_the_frame_of_a_map_tha
     group, turn = symmetry("C2"), random_rotations(1, rng)[0]
     shape = molecule(group=group)
     volume, picks, _ = tomogram(shape, noise=0.4, off=8.0, count=(2, 4, 5))
-    stream = discover([(volume, picks)], QUICK, align_to=(shape.turned(turn).density(24), VOXEL_SIZE))
+    quicker = DiscoveryOptions.of(**{**QUICK.to_record(), "rounds": 10, "search": 500})
+    stream = discover([(volume, picks)], quicker, align_to=(shape.turned(turn).density(24), VOXEL_SIZE))
     found = run(stream)
     assert found.structures[0].group.name.startswith("C2@")
     assert abs(found.structures[0].group.main_axis @ turn[:, 2]) > 0.99

@@ -247,7 +247,7 @@ def test_layers_removed_while_it_runs_stay_away_and_the_rest_is_kept(small, qtbo
 def test_noise_is_told_in_red_and_leaves_no_arrows_and_no_map(small, qtbot, shown):
     viewer = ViewerModel()
     noise = np.random.default_rng(5).normal(size=small.tomogram.density.shape).astype(np.float32)
-    few = DiscoveryOptions.of(**{**QUICK.to_record(), "rounds": 6, "search": 200})
+    few = DiscoveryOptions.of(**{**QUICK.to_record(), "rounds": 6, "search": 200, "passes": 0})
     dock = docked(viewer, qtbot, tomogram=Tomogram(noise, VOXEL_SIZE, "water"), picks=small.picks[:20], options=few)
     begin(dock, qtbot)
     finish(dock, qtbot)
