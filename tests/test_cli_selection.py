@@ -79,6 +79,12 @@ def test_rows_are_chosen_by_any_column_and_by_relions_class_number(tmp_path, cap
     assert (read_particles(out).positions[:, 0] < 200).all()
 
 
+def test_columns_that_are_enumerated_keep_their_names_though_options_are_called_so(tmp_path, capsys):
+    path = listed(tmp_path / "a.star", pixel_size=["1"] * COUNT, tomogram_name=["a"] * COUNT)
+    _, _, err = run(capsys, "convert", path, tmp_path / "b.csv", "--where", "zzz > 1")
+    assert "there are pixel_size, tomogram_name, tomogram, " in err
+
+
 def test_rows_are_chosen_by_the_distance_to_the_nearest_particle_of_any_class(tmp_path, capsys):
     path, out = tmp_path / "a.csv", tmp_path / "b.csv"
     path.write_text("tomogram,x,y,z,class\ns01,0,0,0,a\ns01,50,0,0,b\ns01,900,0,0,a\ns02,0,0,0,a\n")

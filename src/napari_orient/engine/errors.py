@@ -26,8 +26,9 @@ class OutputError(InputError):
     """
 
 
-_NAME = re.compile(r"(?<![\w./\\'-])[a-z]+(?:_[a-z]+)+(?!'|[\w./\\-]\w)")
-"""A name of several words as Python writes it; no part of a file's name, nor what was given, which is in quotes."""
+_NAME = re.compile(r"(?<![\w./\\'-])(?<!, )[a-z]+(?:_[a-z]+)+(?!['\w,]|[./\\-]\w)")
+"""A name of several words as Python writes it; no part of a file's name, nor what was given, which is in quotes, nor
+one of many columns with commas between."""
 
 
 def with_names(message: str, names: Mapping[str, str]) -> str:

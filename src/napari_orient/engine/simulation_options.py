@@ -244,7 +244,9 @@ class SimulationOptions(Options):
                 raise InputError(f"{name}_low is {low:g} and {name}_high is {high:g}; expected low not above high.")
         lowest = self.microscope.lowest_tilt
         if lowest is not None and lowest > self.tilt_range:
-            raise InputError(f"lowest_tilt is {lowest:g}, tilt_range {self.tilt_range:g}; expected low not above high.")
+            raise InputError(
+                f"lowest_tilt is {lowest:g} and tilt_range {self.tilt_range:g}; expected low not above high."
+            )
         if self.imaging == "polnet" and self._beyond_polnet:
             raise InputError("imaging is polnet, which has no microscope and no surroundings; take auto or physical.")
 

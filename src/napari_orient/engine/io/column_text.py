@@ -38,8 +38,11 @@ class _Texts(Sequence[str]):
         """One text, or a tuple of those of a slice."""
         if isinstance(key, slice):
             return tuple(self[row] for row in range(*key.indices(len(self))))
-        block, row = divmod(range(len(self))[key], BLOCK_ROWS)
-        return self._block(block)[row]
+        return self._text(*divmod(range(len(self))[key], BLOCK_ROWS))
+
+    def _text(self, number: int, row: int) -> str:
+        """One text of a block."""
+        return self._block(number)[row]
 
     def __iter__(self) -> Iterator[str]:
         for number in range(-(-len(self) // BLOCK_ROWS)):
@@ -105,15 +108,8 @@ class TextColumn(_Texts):
         else:
             self._blocks.append(block)
 
-    @overload
-    def __getitem__(self, key: int) -> str: ...
-    @overload
-    def __getitem__(self, key: slice) -> Sequence[str]: ...
-    def __getitem__(self, key: int | slice) -> str | Sequence[str]:
-        """One text, or a tuple of those of a slice; no others of their blocks are unpacked."""
-        if isinstance(key, slice):
-            return super().__getitem__(key)
-        number, row = divmod(range(len(self))[key], BLOCK_ROWS)
+    def _text(self, number: int, row: int) -> str:
+        """One text of a block; no others of it are unpacked."""
         block = self._blocks[number]
         return bytes(block[row]).decode("ascii") if isinstance(block, np.ndarray) else block[row]
 
