@@ -393,7 +393,7 @@ def test_what_is_done_afterwards_is_what_was_asked(options, holds):
     [
         ({"ctf_correction": "flipped"}, "ctf_correction is flipped, but there is no defocus"),
         ({"imaging": "polnet", "defocus": 3.0}, "imaging is polnet, which has no microscope"),
-        ({"lowest_tilt": 70.0}, "lowest_tilt is 70, tilt_range 60"),
+        ({"lowest_tilt": 70.0}, "lowest_tilt is 70 and tilt_range 60"),
         ({"defocus": -3.0}, "defocus is -3"),
     ],
 )
