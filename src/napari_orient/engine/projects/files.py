@@ -31,6 +31,7 @@ from napari_orient.engine.io.tomograms import (
 )
 from napari_orient.engine.io.volumes.formats import names_volume, volumes_in
 from napari_orient.engine.io.volumes.zarr_store import is_zarr
+from napari_orient.engine.model_files import is_model_file, shipped_models
 from napari_orient.engine.particles import shortened
 
 _JOB = re.compile(r"job(\d+)$")
@@ -99,7 +100,8 @@ def project_files(paths: Sequence[Path | str]) -> ProjectFiles:
     Raises
     ------
     InputError
-        If a pattern fits nothing, or a folder holds neither volumes nor lists, or lists that exclude each other.
+        If a pattern fits nothing, a folder holds neither volumes nor lists, or lists that exclude each other, or a
+        model is among them.
     """
     # A long list is looked into only where it makes a difference: beside a folder.
     given = [Path(path) for path in paths]
@@ -129,6 +131,8 @@ def _all_files(paths: Sequence[Path], *, beside_list: bool) -> ProjectFiles:
     found = ProjectFiles()
     for index, path in enumerate(paths):
         last = index == len(paths) - 1
+        if _is_model(path):
+            raise InputError(f"{path} is a model, no tomogram and no list of particles; give it as --model {path}.")
         if is_pattern(path):
             found = _added(found, _of_pattern(path))
         elif path.is_dir() and not is_zarr(path):
@@ -140,6 +144,11 @@ def _all_files(paths: Sequence[Path], *, beside_list: bool) -> ProjectFiles:
         else:
             found = _added(found, ProjectFiles(volumes=(path,)))
     return found
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a path is the file of a model, or the name of a shipped one and no file."""
+    return is_model_file(path) or (str(path) in shipped_models() and not path.exists())
 
 
 def _names_list(path: Path) -> bool:
