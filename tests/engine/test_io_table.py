@@ -150,9 +150,52 @@ def test_a_particle_type_is_a_class_unless_there_is_one(tmp_path):
     assert (read.kinds, read.extra["particle_type"].tolist()) == (["80S"], ["ribosome"])
 
 
-def test_a_decimal_comma_beside_another_separator_is_named(tmp_path):
-    with pytest.raises(InputError, match="'1,5'; expected a number with a decimal point"):
-        read_particles(write(tmp_path / "a.csv", "x\ty\tz\n1,5\t2\t3\n"))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x\ty\tz\n1,5\t2\t3\n4\t5\t6,25\n",
+        "x y z\n1,5 2 3\n4 5 6,25\n",
+        "x;y;z\n1,5;2;3\n4;5;6,25\n",
+        "1,5;2,0;3,0\n4,0;5,0;6,25\n",
+        "1,5\t2,0\t3,0\n4,0\t5,0\t6,25\n",
+        "  1,5  2,0  3,0\n  4,0  5,0  6,25\n",
+    ],
+)
+def test_a_comma_that_does_not_separate_is_that_of_decimals(tmp_path, text):
+    read = read_particles(write(tmp_path / "a.txt", text), pixel_size=1.0)
+    np.testing.assert_allclose(read.positions, [[1.5, 2, 3], [4, 5, 6.25]])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x,y,z\nnm,nm,nm\n0.1,0.2,0.3\n0.4,0.5,0.6\n",
+        "x,y,z,rot,tilt,psi\n(A),(A),(A),deg,deg,deg\n1,2,3,0,0,9\n4,5,6,0,0,9\n",
+        "Particles of TS_01\n\nx,y,z\n1,2,3\n4,5,6\n",
+        "% picked by hand\n% z y x\n3 2 1\n6 5 4\n",
+        "// picked by hand\nx,y,z\n1,2,3\n4,5,6\n",
+        "x,y,z\n1,2,3\nx,y,z\n4,5,6\n,,\n\x1a",
+        "x,y,z\n1,2,3,\n4,5,6,\n",
+        "     x    y    z\n0  1.0  2.0  3.0\n1  4.0  5.0  6.0\n",
+        '"x","y","z"\n"1",1,2,3\n"2",4,5,6\n',
+        "x_um,y_um,z_um\n1e-4,2e-4,3e-4\n4e-4,5e-4,6e-4\n",
+        "particle_x,particle_y,particle_z\n1,2,3\n4,5,6\n",
+        "voxel_x,voxel_y,voxel_z\n1,2,3\n4,5,6\n",
+    ],
+    ids=[
+        *("units below the header", "units with angles", "a title", "MATLAB's comments", "other comments"),
+        *("tables appended", "commas at the ends", "pandas' text", "R's table", "micrometres", "particle", "voxel"),
+    ],
+)
+def test_a_header_is_found_with_its_units_whatever_stands_about_it(tmp_path, text):
+    read = read_particles(write(tmp_path / "a.txt", text), pixel_size=1.0)
+    np.testing.assert_allclose(read.positions, [[1, 2, 3], [4, 5, 6]])
+    assert read.extra == {}
+
+
+def test_a_value_too_many_in_a_row_is_no_number_of_the_row(tmp_path):
+    with pytest.raises(InputError, match="row 1 has 4 values; expected 3"):
+        read_particles(write(tmp_path / "a.csv", "x,y,z\n10,20,30,1\n40,50,60,2\n"))
 
 
 def test_a_table_of_particles_that_pandas_saved_is_read_back_with_its_poses(tmp_path):

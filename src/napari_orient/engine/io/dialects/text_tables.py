@@ -1,7 +1,8 @@
 """Syntax of tables of text, and the names under which they have coordinates.
 
-The syntax is CSV, TSV, and others of one separator; a header may stand behind ``#``, as NumPy writes it. Every value is
-text. Coordinates have many names, which may state their unit; what other columns mean is the dialects' to say.
+The syntax is CSV, TSV, and others of one separator. The header may stand behind a mark of comments, as NumPy writes it,
+or below a title; units may have a row of their own below it, and numbers of rows a column without a name. Every value
+is text. Coordinates have many names, which may state their unit; what other columns mean is the dialects' to say.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from napari_orient.engine.errors import InputError
@@ -30,6 +31,15 @@ _SEPARATOR_LINE = re.compile(r"^\"?sep=.\"?\s*$", re.IGNORECASE)
 """The line ``sep=;`` by which Excel is told the separator; the header shows it too."""
 
 _SEPARATORS = ("\t", ",", ";", "|")
+
+_COMMENT = re.compile(r"\s*(?:#|%|//)")
+"""What a line of comment begins with."""
+
+_MOST_BEFORE = 30
+"""Lines before a header: titles and comments. Chosen."""
+
+_CONTROL_Z = "\x1a"
+"""What DOS programs write behind the last line."""
 
 
 def read_header(path: Path | str) -> list[str]:
@@ -64,22 +74,58 @@ def read_rows(path: Path | str) -> Table:
     path = existing_file(path)
     rows = split_cells(_lines(path), path)
     header = next(rows, [])
-    body, count = TableColumns(len(header)), 0
+    names, rows = _whole_header(header, rows)
+    body, count = TableColumns(len(names)), 0
     for row in rows:
-        if row[0].startswith("#") and len(row) != len(header):
+        if _is_passed_over(row, header):
             continue
         count += 1
-        if len(row) != len(header):
-            raise InputError(
-                f"{path}: row {count} has {len(row)} values; expected {len(header)} as in the header. Mend it."
-            )
+        if len(row) != len(names):
+            raise _of_other_length(path, count, len(row), header)
         body.append(row)
     if not count:
         raise InputError(f"{path} has no particles; expected a header and one row at least. Choose another file.")
-    names = [name for name in header if name]
-    if len(set(names)) < len(names):
+    columns = body.columns()
+    if names[1:] == header and not (count > 1 and counts_rows(columns[0])):
+        raise _of_other_length(path, 1, len(names), header)
+    given = [name for name in names if name]
+    if len(set(given)) < len(given):
         raise InputError(f"{path} has two columns of one name; rename or remove one.")
-    return _named(header, body.columns())
+    return _named(names, columns)
+
+
+def _of_other_length(path: Path, number: int, found: int, header: Sequence[str]) -> InputError:
+    return InputError(f"{path}: row {number} has {found} values; expected {len(header)} as in the header. Mend it.")
+
+
+def _is_passed_over(row: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a row is none: it is empty, a comment, or the header again, of a table that was appended."""
+    if len(row) == len(header):
+        return row == header or not any(row)
+    return row == [_CONTROL_Z] or _COMMENT.match(row[0]) is not None
+
+
+def _whole_header(header: list[str], rows: Iterator[list[str]]) -> tuple[list[str], Iterator[list[str]]]:
+    """Names of all columns, with the units of a row below the header, and the rows that are left.
+
+    Rows may have one value more than the header: the number of the row, before the others, or nothing, behind them.
+    """
+    first = next((row for row in rows if not _is_passed_over(row, header)), None)
+    if first is None:
+        return header, rows
+    if len(first) == len(header) and _are_units(first):
+        pairs = zip(header, first, strict=True)
+        return [f"{name} [{unit.strip('[]()')}]" if unit else name for name, unit in pairs], rows
+    names = header
+    if len(first) == len(header) + 1:
+        names = ["", *header] if first[-1] else [*header, ""]
+    return names, chain([first], rows)
+
+
+def _are_units(row: Sequence[str]) -> bool:
+    """Whether a row names units, and nothing else, such as ``nm, nm, nm, deg``."""
+    named = [cell for cell in row if cell.strip("-")]
+    return bool(named) and all(_UNIT_CELL.match(cell) for cell in named)
 
 
 def _named(header: Sequence[str], columns: Sequence[Sequence[str]]) -> Table:
@@ -113,11 +159,11 @@ def split_cells(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
     if first is None:
         return iter(())
     lines, separator = chain([first], lines), _separator(first)
-    if not separator:
-        return (line.split() or [""] for line in lines)
-    cells = (_cells(line, separator, path) for line in lines)
-    # Where semicolons separate, spreadsheets write numbers with a decimal comma.
-    return cells if separator != ";" else ([_DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in row] for row in cells)
+    if separator == ",":
+        return (_cells(line, separator, path) for line in lines)
+    cells = ((line.split() or [""]) if not separator else _cells(line, separator, path) for line in lines)
+    # Where commas do not separate, they are those of decimals, as spreadsheets write them in half of the world.
+    return ([_DECIMAL_COMMA.sub(r"\1.\2", cell) if "," in cell else cell for cell in row] for row in cells)
 
 
 def is_number(text: str) -> bool:
@@ -131,8 +177,17 @@ def is_number(text: str) -> bool:
 
 def _separator(line: str) -> str:
     """The separator of a line's cells; empty for blanks."""
+    for separator in (";", "\t", "|", ""):
+        cells = [cell.strip() for cell in (line.split(separator) if separator else line.split())]
+        if len(cells) >= len(POSITION) and "," in line and all(map(_has_decimal_comma, cells)):
+            return separator
     separator = max(_SEPARATORS, key=line.count)
     return separator if separator in line else ""
+
+
+def _has_decimal_comma(cell: str) -> bool:
+    """Whether a cell is a number that may have a decimal comma, or empty."""
+    return not cell or _DECIMAL_COMMA.match(cell) is not None or is_number(cell)
 
 
 def _cells(line: str, separator: str, path: Path) -> list[str]:
@@ -156,21 +211,37 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _with_header(lines: Iterable[str], path: Path) -> Iterator[str]:
-    """The lines without the comments before them, but with the last of these where it names the columns of numbers."""
-    comment, lines = "", iter(lines)
-    first = next(lines, None)
-    if first is not None and _SEPARATOR_LINE.match(first):
-        first = next(lines, None)
-    while first is not None and first.startswith("#"):
-        comment, first = first, next(lines, None)
-    if first is None:
+    """The lines from the header on: that of the first line, or of one below titles or behind a mark of comments."""
+    lines = iter(lines)
+    head = list(islice(lines, _MOST_BEFORE))
+    if head and _SEPARATOR_LINE.match(head[0]):
+        head = head[1:]
+    places = [place for place, line in enumerate(head) if not _COMMENT.match(line)]
+    if not places:
+        yield from (line for line in lines if not _COMMENT.match(line))
         return
-    names = next(split_cells([comment.lstrip("# \t")], path), []) if comment else []
-    values = next(split_cells([first], path), [])
-    if names and len(names) == len(values) and all(map(is_number, values)) and coordinate_columns(names) is not None:
-        yield (_separator(first) or " ").join(names)
-    yield first
+    start = places[0]
+    named = next((place for place in range(len(head)) if _names_columns(head, place, path)), start)
+    if not _COMMENT.match(head[named]):
+        start = named
+    else:
+        start = next(place for place in places if place > named)
+        header = next(split_cells([_COMMENT.sub("", head[named]).strip()], path))
+        yield (_separator(head[start]) or " ").join(header)
+    yield from head[start:]
     yield from lines
+
+
+def _names_columns(head: Sequence[str], place: int, path: Path) -> bool:
+    """Whether a line names coordinates, and the next that is no comment has a value for each of its columns."""
+    names = next(split_cells([_COMMENT.sub("", head[place]).strip()], path), [])
+    if coordinate_columns(names) is None:
+        return False
+    below = next((line for line in head[place + 1 :] if not _COMMENT.match(line)), None)
+    if below is None:
+        return not _COMMENT.match(head[place])
+    values = next(split_cells([below], path), [])
+    return len(values) == len(names) and (not _COMMENT.match(head[place]) or all(map(is_number, values)))
 
 
 # --- names of coordinates ---------------------------------------------------------------------------------------------
@@ -181,17 +252,24 @@ POSITION = ("x", "y", "z")
 VOXEL = ("x_voxel", "y_voxel", "z_voxel")
 """Names of coordinates in voxels, counted from 0."""
 
-_WORD = r"pos|position|coords?|coordinates?|cent(?:er|re)|centroid|loc|location"
-_UNIT = r"a|å|ang|angst|angstroms?|nm|nanometers?|nanometres?|px|pix|pixels?|vox|voxels?|vx"
+_VOXEL_UNIT = r"px|pix|pixels?|vox|voxels?|vx"
+_WORD = "pos|position|coords?|coordinates?|cent(?:er|re)|centroid|loc|location|particle|point|pick"
+_UNIT = rf"a|å|ang|angst|angstroms?|nm|nanomet(?:er|re)s?|[uµμ]m|microns?|micromet(?:er|re)s?|{_VOXEL_UNIT}"
+_UNIT_CELL = re.compile(rf"^[\[(]?(?:{_UNIT}|deg|degrees?|°)[\])]?$", re.IGNORECASE)
 _NAME = re.compile(
-    rf"^(?:(?P<before>{_WORD})[\s_.-]*)?(?P<axis>[xyz])(?:[\s_.-]*(?P<after>{_WORD}))?"
+    rf"^(?:(?P<before>{_WORD}|{_VOXEL_UNIT})[\s_.-]*)?(?P<axis>[xyz])(?:[\s_.-]*(?P<after>{_WORD}))?"
     rf"(?:(?:[\s_.-]+|[\s_.-]*[\[(]\s*)(?P<unit>{_UNIT})\s*[\])]?)?$",
     re.IGNORECASE,
 )
 """``X [A]`` (TARDIS), ``x_nm``, ``pos_x``, ``centroid_x (px)``, ``CoordinateX``."""
 
-_ANGSTROM = {"a": 1.0, "å": 1.0, "ang": 1.0, "angst": 1.0, "angstrom": 1.0, "nm": 10.0}
+_ANGSTROM = {
+    **dict.fromkeys(("a", "å", "ang", "angst", "angstrom"), 1.0),
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 10.0),
+    **dict.fromkeys(("um", "µm", "μm", "micron", "micrometer", "micrometre"), 1e4),
+}
 """Å in a unit of length; other units are voxels."""
+_SHOWN = {1.0: "in Å", 10.0: "in nm", 1e4: "in µm", None: "in voxels"}
 
 _ANGLE_NAMES = frozenset(
     {
@@ -237,6 +315,8 @@ def coordinate_columns(names: Sequence[str]) -> CoordinateColumns | None:
         match = _NAME.match(name)
         if match is not None:
             key = tuple((match[part] or "").lower() for part in ("before", "after", "unit"))
+            if not key[2] and re.fullmatch(_VOXEL_UNIT, key[0]) and len(name) > len(key[0]) + 1:
+                key = ("", key[1], key[0])
             found.setdefault((key[0], key[1], key[2]), {}).setdefault(match["axis"].lower(), name)
     whole = {key: axes for key, axes in found.items() if set(axes) == set(POSITION)}
     lengths = [key for key in whole if _length(key[2]) is not None]
@@ -246,13 +326,13 @@ def coordinate_columns(names: Sequence[str]) -> CoordinateColumns | None:
     axes, unit = whole[stated[0]], stated[0][2]
     chosen = (axes["x"], axes["y"], axes["z"])
     angstrom = _length(unit) if unit else 1.0
-    words = "in voxels" if angstrom is None else "in nm" if angstrom == 10 else "in Å" if unit else "taken in Å"
+    words = _SHOWN[angstrom] if unit else "taken in Å"
     return CoordinateColumns(chosen, angstrom, f"Coordinates are the columns {', '.join(chosen)}, {words}.")
 
 
 def _length(unit: str) -> float | None:
     """Å in a unit of length; None for any other."""
-    return _ANGSTROM.get("nm" if unit.startswith("nano") else unit.removesuffix("s"))
+    return _ANGSTROM.get(unit.removesuffix("s"))
 
 
 def angle_names(names: Sequence[str]) -> list[str]:
