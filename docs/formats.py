@@ -27,11 +27,13 @@ REST = """
 ## What to know of them
 
 **Tables.** Coordinates are `x, y, z` (Å) or `x_voxel, y_voxel, z_voxel`; other names are understood, with the unit that
-they state (`x_nm`, `pos_x`, `centroid_x (px)`, `X [A]`), and a note says so. The header may stand behind `#`, as NumPy
-writes it. Angles are read as `rot, tilt, psi`, or as a quaternion `qw, qx, qy, qz`; columns that may be angles of
-another convention are named and carried. Of tables without a header the first three columns count, or those behind
-numbers of rows, classes, objects and contours. A column without a name is left out where it is empty or numbers the
-rows.
+they state (`x_nm`, `pos_x`, `centroid_x (px)`, `X [A]`), and a note says so. The header may stand behind `#`, `%`
+or `//`, as NumPy and MATLAB write it, or below a title, with a row of units below it; a comma that does not separate is
+that of decimals. Angles are read as `rot, tilt, psi` (`rlnAngleRot`, `rot_rad` …), or as a quaternion `qw, qx, qy, qz`
+(`quat_w` …); columns that may be angles of another convention are named and carried. Of tables without a header the
+first three columns count, or those behind numbers of rows, classes, scores, objects and contours; a word before or
+behind the numbers is the tomogram's name if it has a number, else the class. A column without a name is left out where
+it is empty or numbers the rows.
 
 **Several tables in one STAR file.** Those of one name are joined, and so are those that are called as a tomogram each;
 beside `data_particles` another table with coordinates is carried unread, with a note; else the file is refused.

@@ -561,7 +561,9 @@ def test_plain_tables_are_read_whatever_separates_them_and_whatever_their_unit(t
 
 
 def test_points_of_napari_in_time_are_refused(tmp_path):
-    path = write(tmp_path / "a.csv", "index,axis-0,axis-1,axis-2,axis-3\n0,1,2,3,4\n")
+    path = write(tmp_path / "a.csv", "index,axis-0,axis-1,axis-2,axis-3\n0,1,2,3,4\n1,1,5,6,7\n")
+    np.testing.assert_allclose(read_particles(path, pixel_size=1.0).positions, [[4, 3, 2], [7, 6, 5]])
+    path = write(tmp_path / "a.csv", "index,axis-0,axis-1,axis-2,axis-3\n0,1,2,3,4\n1,2,2,3,4\n")
     with pytest.raises(InputError, match="more than three axes"):
         read_particles(path, pixel_size=1.0)
 

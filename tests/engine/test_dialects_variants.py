@@ -20,6 +20,7 @@ from foreign_lists import (
     relion_columns,
 )
 from io_fixtures import angles, coordinates, star_loop, write
+from scipy.spatial.transform import Rotation
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles
@@ -29,6 +30,7 @@ from napari_orient.engine.rotations import angle_deg
 
 OPENED = Tomogram(np.zeros(SIZE[::-1], np.float32), VOXEL, TOMOGRAM)
 IN_NM = POSITIONS / 10
+WXYZ = Rotation.from_matrix(ROTATIONS).as_quat()[:, [3, 0, 1, 2]]
 
 
 def table(head: str, rows: np.ndarray, *, separator: str = ",") -> str:
@@ -83,6 +85,45 @@ def test_of_several_columns_that_may_be_coordinates_none_is_taken_unless_one_sta
     assert (found.names, found.angstrom) == (("x_nm", "y_nm", "z_nm"), 10.0)
     assert coordinate_columns(["x", "y"]) is None
     assert coordinate_columns(["xa", "ya", "za"]) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "values"),
+    [
+        ("rlnAngleRot,rlnAngleTilt,rlnAnglePsi", ZYZ),
+        ("AngleRot,AngleTilt,AnglePsi", ZYZ),
+        ("ang_rot,ang_tilt,ang_psi", ZYZ),
+        ("rot_rad,tilt_rad,psi_rad", np.radians(ZYZ)),
+        ("Rot (rad),Tilt (rad),Psi (rad)", np.radians(ZYZ)),
+        ("quat_w,quat_x,quat_y,quat_z", WXYZ),
+        ("q_w,q_x,q_y,q_z", WXYZ),
+    ],
+)
+def test_angles_whose_names_state_the_convention_are_read_and_said(tmp_path, names, values):
+    read = read_particles(write(tmp_path / "a.csv", table(f"x,y,z,{names}", np.hstack([POSITIONS, values]))))
+    check(read, posed=True)
+    assert read.extra == {}
+    assert any(names.replace(",", ", ") in note for note in read.notes)
+
+
+def test_a_word_in_a_table_without_a_header_is_the_tomogram_or_the_class(tmp_path):
+    rows = [" ".join(f"{value:g}" for value in row) for row in VOXELS]
+    for text in ("".join(f"TS_01 {row}\n" for row in rows), "".join(f"{row} TS_01.mrc\n" for row in rows)):
+        read = read_particles(write(tmp_path / "a.txt", text), pixel_size=VOXEL)
+        check(read, posed=False)
+        assert read.tomogram_names == ["TS_01"]
+        with pytest.raises(InputError, match="no particle of TS_02; it has TS_01"):
+            read_particles(tmp_path / "a.txt", tomogram="TS_02", pixel_size=VOXEL)
+    read = read_particles(write(tmp_path / "b.txt", "".join(f"ribosome {row}\n" for row in rows)), pixel_size=VOXEL)
+    check(read, posed=False)
+    assert read.kinds == ["ribosome"]
+
+
+def test_scores_before_the_coordinates_are_no_coordinates_and_what_is_unknown_is_said(tmp_path):
+    rows = "0.31 10 20 5\n0.29 33.3 44.45 7.75\n0.4 1 2 3\n"
+    read = read_particles(write(tmp_path / "a.txt", rows), pixel_size=VOXEL)
+    np.testing.assert_allclose(read.positions, [*POSITIONS, [10, 20, 30]])
+    assert any("column1" in note and "carried unread" in note for note in read.notes)
 
 
 def test_angles_of_an_unstated_convention_are_said_to_be_unread(tmp_path):

@@ -14,6 +14,7 @@ from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.dynamo import DYNAMO
 from napari_orient.engine.io.dialects.eman2 import EMAN2_BOXES, EMAN2_PARTICLES
 from napari_orient.engine.io.dialects.emclarity import EMCLARITY
+from napari_orient.engine.io.dialects.headerless import HEADERLESS
 from napari_orient.engine.io.dialects.imod import IMOD
 from napari_orient.engine.io.dialects.motive_list import EM_MOTIVE_LIST, STOPGAP
 from napari_orient.engine.io.dialects.motive_table import MOTIVE_TABLE
@@ -21,7 +22,7 @@ from napari_orient.engine.io.dialects.peet import PEET, PEET_PROJECT
 from napari_orient.engine.io.dialects.polnet import POLNET
 from napari_orient.engine.io.dialects.relion import RELION4, RELION5
 from napari_orient.engine.io.dialects.relion_like import PICKS_IN_VOXELS, PYTOM_MATCH_PICK, RELION_TABLE
-from napari_orient.engine.io.dialects.tables import CBOX, CSV, HEADERLESS, NAPARI_POINTS, PYTME, TSV
+from napari_orient.engine.io.dialects.tables import CBOX, CSV, NAPARI_POINTS, PYTME, TSV
 from napari_orient.engine.io.dialects.unreadable import UNREADABLE
 from napari_orient.engine.io.dialects.warp import M_EXPORT, M_PROJECT, M_SPECIES, WARP_MATCHING, WARPTOOLS
 from napari_orient.engine.io.dialects.xml_lists import DEEPFINDER, PYTOM

@@ -1,4 +1,4 @@
-"""Lists in tables of text: our own with named columns, and those of napari, pyTME, crYOLO and tables without a header.
+"""Lists in tables of text: our own with named columns, and those of napari, pyTME and crYOLO.
 
 The header of ours is ``tomogram, x, y, z, rot, tilt, psi, confidence, expected_error_deg, class``: positions in Å from
 the centre of voxel [0, 0, 0], angles in degrees as in RELION. Unknown values have no column. Files may also have
@@ -10,7 +10,6 @@ carried through unchanged.
 from __future__ import annotations
 
 import csv
-import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,13 +29,9 @@ from napari_orient.engine.io.dialects.text_tables import (
     POSITION,
     VOXEL,
     angle_names,
-    check_lengths,
     coordinate_columns,
-    counts_rows,
     first_cells,
-    is_number,
     read_rows,
-    split_cells,
 )
 from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels, without_defaults
 from napari_orient.engine.io.star import Table, decimals, numbers, plain_texts, provenance_line, single
@@ -46,14 +41,13 @@ from napari_orient.engine.io.tomograms import (
     column_note,
     column_of_tomogram,
     find_extents,
-    fit_only_in_angstrom,
     left_out_note,
     plain_name,
     rows_of_tomogram,
     tomogram_names,
 )
 from napari_orient.engine.outputs import replacing
-from napari_orient.engine.particles import FloatArray, Particles, TextArray, names_column
+from napari_orient.engine.particles import FloatArray, Particles, names_column
 from napari_orient.engine.rotations import matrix_to_zyz, wxyz_to_matrix, zyz_to_matrix
 
 _ANGLES = ("rot", "tilt", "psi")
@@ -61,9 +55,6 @@ _QUATERNION = ("qw", "qx", "qy", "qz")
 _OWN = ("tomogram", *POSITION, *VOXEL, *_ANGLES, *_QUATERNION, "confidence", "expected_error_deg", "class")
 _DEGREES = re.compile(r"^(rot|tilt|psi)(?:[\s_]+|[\s_]*[\[(]\s*)(?:deg|degrees?|°)\s*[\])]?$")
 """An angle that states its unit: ``rot_deg``, as `Particles.to_dataframe` calls it, ``tilt (°)``."""
-
-MOST_COLUMNS = 25
-"""Columns of a table without a header; one of more is another program's."""
 
 
 def read_table(path: Path | str, metadata: ListMetadata | None = None) -> Particles:
@@ -89,6 +80,8 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
     tomogram = metadata.tomogram
     read, notes = _with_coordinates(columns, where)
     read, said = _with_classes(read)
+    read, oriented = _with_angles(read, where)
+    said = (*said, *oriented)
     table = {_own(name): values for name, values in read.items()}
     if len(table) < len(read):
         raise InputError(f"{where} has two columns of one name; rename or remove one.")
@@ -170,6 +163,37 @@ def _with_classes(table: Table) -> tuple[Table, tuple[str, ...]]:
     )
 
 
+_OTHER_NAMES = (
+    (_ANGLES, re.compile(r"^(?:rln)?ang(?:le)?[\s_]*(rot|tilt|psi)$"), 1.0),
+    (_ANGLES, re.compile(r"^(rot|tilt|psi)[\s_]*[\s_\[(]\s*rad(?:ians?)?\s*[\])]?$"), 180 / np.pi),
+    (_QUATERNION, re.compile(r"^(q)(?:uat(?:ernion)?)?[\s_.-]*([wxyz])$"), 1.0),
+)
+"""Names, in lower case, under which others write the same angles and quaternions, and what makes degrees of them."""
+
+
+def _with_angles(table: Table, where: str) -> tuple[Table, tuple[str, ...]]:
+    """The table with its angles or quaternion under the names of ours, where it has others; and how they were found."""
+    have = {_own(name) for name in table} & {*_ANGLES, *_QUATERNION}
+    for own, pattern, degrees in _OTHER_NAMES if not have else ():
+        matches = {name: pattern.match(name.lower()) for name in table}
+        found = {"".join(match.groups()): name for name, match in matches.items() if match is not None}
+        if set(found) == set(own):
+            return _renamed(table, {name: part for part, name in found.items()}, degrees, where), (
+                f"Orientations are the columns {', '.join(found[part] for part in own)}.",
+            )
+    return table, ()
+
+
+def _renamed(table: Table, names: Mapping[str, str], scale: float, where: str) -> Table:
+    """The table with columns under other names, these as numbers times a scale."""
+    return {
+        names.get(name, name): values
+        if name not in names or scale == 1
+        else tuple(repr(value) for value in (single(table, name, where=where) * scale).tolist())
+        for name, values in table.items()
+    }
+
+
 def _with_coordinates(table: Table, where: str) -> tuple[Table, tuple[str, ...]]:
     """The table with its coordinates as x, y, z in Å or x_voxel, y_voxel, z_voxel, and how they were found.
 
@@ -186,14 +210,7 @@ def _with_coordinates(table: Table, where: str) -> tuple[Table, tuple[str, ...]]
             f"It has {', '.join(list(table)[:8])}."
         )
     axes = dict(zip(columns.names, VOXEL if columns.angstrom is None else POSITION, strict=True))
-    scale = columns.angstrom or 1.0
-    renamed: Table = {}
-    for name, values in table.items():
-        scaled = values
-        if name in axes and scale != 1:
-            scaled = tuple(repr(float(number) * scale) for number in single(table, name, where=where))
-        renamed[axes.get(name, name)] = scaled
-    return renamed, (columns.note,) if columns.note else ()
+    return _renamed(table, axes, columns.angstrom or 1.0, where), (columns.note,) if columns.note else ()
 
 
 def _positions(table: Table, names: Sequence[str], metadata: ListMetadata, *, where: str) -> FloatArray:
@@ -346,17 +363,29 @@ _AXES = (("axis-0", "axis-1", "axis-2"), ("centroid-0", "centroid-1", "centroid-
 
 def _axes_of(names: Iterable[str]) -> tuple[str, ...]:
     """The names, in lower case, of z, y and x among some of columns; none where they are not there."""
-    found = {name.lower() for name in names}
+    found = {_axis(name) for name in names}
     return next((axes for axes in _AXES if set(axes) <= found and "vertex-index" not in found), ())
+
+
+def _axis(name: str) -> str:
+    """Name of an axis as napari and scikit-image write it, in lower case: ``centroid_weighted_0`` -> ``centroid-0``."""
+    return re.sub(r"[\s_.]+(?=\d$)", "-", name.lower().replace("centroid_weighted", "centroid"))
 
 
 def _read_napari(file: ListFile, metadata: ListMetadata) -> Particles:
     table, where = read_rows(file.path), str(file.path)
     axes = _axes_of(table)
-    table = _lower(table, (*axes, "axis-3", "index"))
+    table = {
+        _axis(name) if _axis(name) in (*axes, "axis-3", "index") else name: values for name, values in table.items()
+    }
     if "axis-3" in table:
-        raise InputError(f"{where} has points of more than three axes; expected z, y, x. Save those of one time point.")
-    extra = {name: np.array(values, str) for name, values in table.items() if name not in (*axes, "index")}
+        if "axis-4" in table or len(set(table[axes[0]])) > 1:
+            raise InputError(
+                f"{where} has points of more than three axes; expected z, y, x. Save those of one time point."
+            )
+        axes = (*axes[1:], "axis-3")
+    passed = ("index", "axis-0") if "axis-3" in axes else ("index",)
+    extra = {name: np.array(values, str) for name, values in table.items() if name not in (*axes, *passed)}
     voxels = numbers(table, axes, where=where)[:, ::-1]
     rows = VoxelRows(voxels=voxels, names=[""] * len(voxels), extra=extra)
     return particles_in_voxels(rows, metadata, where=where)
@@ -441,91 +470,5 @@ CBOX = Dialect(
     trap="_CoordinateX and Y are a corner, not the centre.",
     recognises=lambda file: "cryolo" in file.blocks,
     read=_read_cbox,
-    volumes=_nameless,
-)
-
-
-# --- no header ------------------------------------------------------------------------------------------------------
-
-
-def _is_headerless(file: ListFile) -> bool:
-    cells = _head(file)
-    return file.suffix != ".tbl" and 3 <= len(cells) <= MOST_COLUMNS and all(map(is_number, cells))
-
-
-def _read_headerless(file: ListFile, metadata: ListMetadata) -> Particles:
-    where = str(file.path)
-    lines = [line for line in file.text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    cells = list(split_cells(lines, file.path))
-    if not cells or len(cells[0]) < 3:
-        raise InputError(f"{where} has no particles: it holds no three columns of numbers. Choose another file.")
-    check_lengths(cells, file.path)
-    counters = _leading_counters(cells)
-    table = {f"column{place}": column for place, column in enumerate(zip(*cells, strict=True), start=1)}
-    axes = tuple(table)[counters : counters + 3]
-    position = numbers(table, axes, where=where)
-    extra: dict[str, TextArray] = {name: np.array(table[name], str) for name in table if name not in axes}
-    said = f"The table has no header: columns {counters + 1} to {counters + 3} are taken as x, y, z."
-    if _is_angstrom(position, metadata):
-        notes = (said, "Its coordinates lie beyond the tomogram's voxels, and are taken as Å.")
-        return Particles(positions=position, tomogram=metadata.tomogram or "", extra=extra, notes=notes)
-    rows = VoxelRows(voxels=position, names=[""] * len(position), extra=extra, notes=(said,))
-    return particles_in_voxels(rows, metadata, where=where)
-
-
-def _is_angstrom(position: FloatArray, metadata: ListMetadata) -> bool:
-    """Whether coordinates without a unit are Å, by the size of the opened tomogram."""
-    found = find_extents([metadata.tomogram or ""], [metadata.extents])
-    if metadata.pixel_size is not None or not found:
-        return False
-    return fit_only_in_angstrom(position, [next(iter(found.values()))] * len(position))
-
-
-def _leading_counters(cells: Sequence[Sequence[str]]) -> int:
-    """Columns before x that number the rows, classes, or objects and contours as model2point writes them; 0 if none."""
-    if len(cells[0]) > 3 and len(cells) > 2 and counts_rows([row[0] for row in cells]):
-        return 1
-    if len(cells[0]) == 4 and _are_classes([row[0] for row in cells], [row[3] for row in cells]):
-        return 1
-    count = len(cells[0]) - 3
-    if (
-        count not in (1, 2)
-        or len(cells) < 2
-        or not all(row[place].isdecimal() for row in cells for place in range(count))
-    ):
-        return 0
-    numbered = [tuple(int(row[place]) for place in range(count)) for row in cells]
-    steps = [_is_step(before, after) for before, after in itertools.pairwise(numbered)]
-    return count if max(numbered[0]) <= 1 and all(steps) else 0
-
-
-def _are_classes(first: Sequence[str], last: Sequence[str]) -> bool:
-    """Whether the first of four columns are numbers of classes, as DeepETPicker writes them, and the last are z."""
-    classes = set(first)
-    several = len(first) >= _ROWS_OF_A_CLASS * len(classes) and len(set(last)) > _ROWS_OF_A_CLASS * len(classes)
-    return several and all(name.isdecimal() and int(name) <= _MOST_CLASSES for name in classes)
-
-
-def _is_step(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
-    """Whether numbers are the same, or the next: of an object, with its contours from the first, or of a contour."""
-    same = [first == second for first, second in zip(before, after, strict=True)]
-    changed = same.index(False) if False in same else None
-    return changed is None or (after[changed] == before[changed] + 1 and max(after[changed + 1 :], default=1) <= 1)
-
-
-_ROWS_OF_A_CLASS = 3
-"""Rows for each number, from which a first column may be one of classes; z has more different values by that factor."""
-_MOST_CLASSES = 30
-"""Largest number of a class."""
-
-HEADERLESS = Dialect(
-    name="coords",
-    title="table without a header",
-    programs="TomoTwin and crYOLO (.coords), DeepETPicker, IMOD (model2point), scripts",
-    suffixes=(".coords", ".txt", ".csv", ".tsv", ".xyz"),
-    layout="x, y, z in voxels, from 0; separated by blanks, tabs, commas, semicolons or bars",
-    trap="The unit is never in the file: for Å give --pixel-size 1.",
-    recognises=_is_headerless,
-    read=_read_headerless,
     volumes=_nameless,
 )

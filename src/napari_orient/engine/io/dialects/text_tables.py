@@ -275,7 +275,7 @@ _ANGLE_NAMES = frozenset(
     {
         *("alpha", "beta", "gamma", "phi", "theta", "the", "tdrot", "narot", "yaw", "pitch", "roll"),
         *(f"euler_{name}" for name in ("x", "y", "z", "1", "2", "3", "phi", "theta", "psi")),
-        *("euler1", "euler2", "euler3", "ang_rot", "ang_tilt", "ang_psi", "anglerot", "angletilt", "anglepsi"),
+        *("euler1", "euler2", "euler3"),
     }
 )
 """Names of columns that most likely are angles, of a convention that they do not state; in lower case."""

@@ -9,8 +9,8 @@ from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.dynamo import DYNAMO
 from napari_orient.engine.io.dialects.eman2 import EMAN2_BOXES, EMAN2_PARTICLES
 from napari_orient.engine.io.dialects.emclarity import EMCLARITY
+from napari_orient.engine.io.dialects.headerless import MOST_COLUMNS
 from napari_orient.engine.io.dialects.motive_table import MOTIVE_TABLE
-from napari_orient.engine.io.dialects.tables import MOST_COLUMNS
 from napari_orient.engine.io.dialects.text_tables import first_cells, is_number
 from napari_orient.engine.io.volumes.em import is_em_volume
 
