@@ -190,6 +190,22 @@ def test_bytes_without_a_stamp_are_unsigned_where_the_header_says_that_they_exce
     assert signed.notes == ()
 
 
+@pytest.mark.parametrize("packing", ["", ".gz"])
+@pytest.mark.parametrize(("lowest", "highest"), [(0.0, 0.0), (0.0, -1.0)])
+def test_bytes_of_a_header_without_statistics_have_the_sign_by_which_the_volume_is_smooth(
+    tmp_path, lowest, highest, packing
+):
+    wave = np.round(100 * np.sin(np.arange(20) / 3) * np.ones((6, 16, 20)))
+    for name, values in (("unsigned", (wave + 128).astype(np.uint8)), ("signed", wave.astype(np.int8))):
+        path = saved_mrc(tmp_path / f"{name}.mrc", values.view(np.int8), dmin=lowest, dmax=highest)
+        if packing:
+            path = path.with_suffix(".mrc.gz")
+            path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+        read = read_tomogram(path)
+        np.testing.assert_array_equal(read.density, values)
+        assert any(f"read as {name}, by which" in note for note in read.notes)
+
+
 def test_one_sample_along_z_of_a_cubic_volume_is_no_anisotropy(tmp_path):
     read = read_tomogram(saved_mrc(tmp_path / "a.mrc", mz=1, cella=(60.0, 50.0, 40.0)))
     assert read.voxel_size == 10

@@ -120,6 +120,9 @@ def test_hdf5_without_a_voxel_size_or_with_several_volumes_is_refused(tmp_path):
     with pytest.raises(InputError, match="states no voxel size"):
         read_tomogram(plain)
     np.testing.assert_array_equal(read_tomogram(plain, voxel_size=5).density, volume())
+    with h5py.File(tmp_path / "channels.h5", "w") as file:
+        file["exported_data"] = volume()[None, ..., None]
+    np.testing.assert_array_equal(read_tomogram(tmp_path / "channels.h5", voxel_size=5).density, volume())
     with pytest.raises(InputError, match="stack of 2 volumes"):
         read_tomogram(eman(tmp_path / "stack.hdf", volume(), volume()))
     with pytest.raises(InputError, match="no volume"):
@@ -139,6 +142,14 @@ TIFFS = {
             **{f"PhysicalSize{axis}Unit": "nm" for axis in "XYZ"},
         },
     },
+    "OME in Å": {
+        "ome": True,
+        "metadata": {
+            "axes": "ZYX",
+            **{f"PhysicalSize{axis}": 10.0 for axis in "XY"},
+            **{f"PhysicalSize{axis}Unit": "Å" for axis in "XY"},
+        },
+    },
     "plain": {"resolution": (1e7, 1e7), "resolutionunit": "CENTIMETER", "metadata": None},
     "packed": {"resolution": (1e7, 1e7), "resolutionunit": "CENTIMETER", "metadata": None, "compression": "zlib"},
 }
@@ -153,6 +164,14 @@ def test_a_tiff_volume_is_read_with_its_resolution(tmp_path, kind):
     np.testing.assert_array_equal(read.density[1:3, 2:4, 1], volume()[1:3, 2:4, 1])
     assert read.voxel_size == pytest.approx(10, rel=1e-6)
     assert (read.density.chunks is None) == (kind != "packed")
+
+
+def test_pages_that_are_called_a_series_each_are_the_slices_of_a_volume(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as pages:
+        for image in volume():
+            pages.write(image, contiguous=False)
+    np.testing.assert_array_equal(read_tomogram(path, voxel_size=10.0).density, volume())
 
 
 def test_the_resolution_of_a_printer_is_no_voxel_size_and_a_picture_no_volume(tmp_path):
@@ -215,6 +234,11 @@ def test_the_finest_level_of_a_store_is_read_unless_another_voxel_size_is_asked_
     assert coarse.voxel_size == 20
     with pytest.raises(InputError, match="levels of 10, 20, 40 Å, and none of 15 Å"):
         read_tomogram(path, voxel_size=15)
+    group = zarr.open_group(str(path), mode="r+")
+    described = group.attrs.asdict()
+    described.get("ome", described)["multiscales"][0]["datasets"].reverse()
+    group.attrs.put(described)
+    np.testing.assert_array_equal(read_tomogram(path).density, density)
 
 
 @pytest.mark.parametrize("system", ["intrinsic", {"name": "intrinsic"}])

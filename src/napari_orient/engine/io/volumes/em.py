@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.volumes.byte_signs import kind_of_bytes
 from napari_orient.engine.io.volumes.on_demand import stored_density
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file
-from napari_orient.engine.particles import Density, Tomogram, evenly_spaced_rows
+from napari_orient.engine.particles import Tomogram
 
 SUFFIXES = (".em",)
 """Suffixes of EM files."""
@@ -36,9 +36,6 @@ _PER_UNIT = 1000
 _LARGEST = 100.0
 """Å of the largest voxel of a tomogram; where it would be larger in nm, the unit is Å, as in TOM's tom_emread. Chosen:
 three times the coarsest tomograms that are picked in."""
-
-_SLICES = 5
-"""Slices that the sign of bytes is found in; chosen: one of 512 × 512 voxels is enough."""
 
 
 @dataclass(frozen=True)
@@ -109,29 +106,7 @@ def read_em(path: Path | str, *, voxel_size: float | None = None, flag: str = FL
     size = voxel_size_in_force(path, sides, source="EM header", given=voxel_size, flag=flag)
     voxel_type, sign_note = header.dtype, ""
     if voxel_type.itemsize == 1:
-        voxel_type, sign_note = _kind_of_bytes(stored_density(path, np.dtype(np.int8), (z, y, x), offset=HEADER_BYTES))
+        voxel_type, sign_note = kind_of_bytes(stored_density(path, np.dtype(np.int8), (z, y, x), offset=HEADER_BYTES))
     density = stored_density(path, voxel_type, (z, y, x), offset=HEADER_BYTES)
     notes = [note for note in (unit_note if voxel_size is None else "", sign_note) if note]
     return Tomogram(density, size.value, path.stem, size.source, (*size.notes, *notes))
-
-
-def _kind_of_bytes(density: Density) -> tuple[np.dtype[Any], str]:
-    """Type of the voxels of a volume of bytes, which is read as signed, and a note where signed or unsigned matters.
-
-    The format does not say: emfile and TOM's C library read signed bytes, EMAN2 and ChimeraX unsigned ones. Read with
-    the wrong sign, neighbouring voxels on either side of 0 or 127 differ by 256, so the smoother reading is taken.
-    """
-    slices = [np.asarray(density[row]) for row in evenly_spaced_rows(density.shape[0], _SLICES)]
-    if not any((image < 0).any() for image in slices):
-        return np.dtype(np.int8), ""
-    is_unsigned = sum(_roughness(image.view(np.uint8)) - _roughness(image) for image in slices) < 0
-    word = "unsigned" if is_unsigned else "signed"
-    return np.dtype(np.uint8 if is_unsigned else np.int8), (
-        f"Its bytes are read as {word}, by which neighbouring voxels differ least: EM files do not say which they are."
-    )
-
-
-def _roughness(image: NDArray[Any]) -> float:
-    """Sum of the differences between neighbouring pixels along both axes."""
-    values = image.astype(np.int16)
-    return float(np.abs(np.diff(values, axis=0)).sum() + np.abs(np.diff(values, axis=1)).sum())

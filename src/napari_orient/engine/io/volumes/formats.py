@@ -44,6 +44,9 @@ _OTHER_FILES = {
     b"<html": ("a web page", "Download the file itself, not the page that shows it."),
     b"data_": ("a STAR file", "Open it as a list of particles."),
     b"NRRD000": ("a volume in NRRD", "Convert it to MRC."),
+    b"# Amira": ("a file of Amira", "Export the volume as MRC or TIFF."),
+    b"# Avizo": ("a file of Avizo", "Export the volume as MRC or TIFF."),
+    b"\x89PNG": ("a picture", "Open the tomogram itself."),
 }
 """What other files are, by their first bytes, and what makes a volume of them."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_orient.engine.errors import InputError
-from napari_orient.engine.io.volumes.on_demand import ChunkedDensity, first_line
+from napari_orient.engine.io.volumes.on_demand import Box, ChunkedDensity, first_line
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file
 from napari_orient.engine.particles import Tomogram, shortened
@@ -47,11 +50,12 @@ def read_hdf5(path: Path | str, *, voxel_size: float | None = None, flag: str = 
         file = h5py.File(path, mode="r")
         dataset = _volume(file, path)
         size = voxel_size_in_force(path, _stated(dataset), source="EMAN2 header", given=voxel_size, flag=flag)
+        axes = _long_axes(dataset)
         density = ChunkedDensity(
-            dataset.shape,
+            _along(dataset.shape, axes),
             dataset.dtype,
-            chunks=dataset.chunks,
-            read=dataset.__getitem__,
+            chunks=_along(dataset.chunks, axes) if dataset.chunks else None,
+            read=partial(_part_of, dataset, axes),
             where=str(path),
             close=file.close,
         )
@@ -77,13 +81,29 @@ def stack_voxel_size(path: Path) -> float | None:
     return None if sizes is None or sizes[0] <= 0 else sizes[0]
 
 
+def _long_axes(dataset: Any) -> list[int]:
+    """Axes that are longer than 1: those of a volume, whatever channels and times other programs count with it."""
+    return [axis for axis, length in enumerate(dataset.shape) if length > 1]
+
+
+def _along(lengths: Sequence[int], axes: Sequence[int]) -> tuple[int, int, int]:
+    z, y, x = (int(lengths[axis]) for axis in axes)
+    return z, y, x
+
+
+def _part_of(dataset: Any, axes: Sequence[int], box: Box) -> NDArray[Any]:
+    """Voxels of a part along these axes of a dataset, at the only place along the others."""
+    places = dict(zip(axes, box, strict=True))
+    return np.asarray(dataset[tuple(places.get(axis, 0) for axis in range(dataset.ndim))])
+
+
 def _volume(file: Any, path: Path) -> Any:
-    """The dataset that is a volume: EMAN2's only image, or the only one of three axes."""
+    """The dataset that is a volume: EMAN2's only image, or the only one of three axes longer than 1."""
     import h5py
 
     found: list[Any] = []
     file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
-    volumes = [item for item in found if item.ndim == 3 and min(item.shape) > 1 and item.dtype.kind in "iuf"]
+    volumes = [item for item in found if len(_long_axes(item)) == 3 and item.dtype.kind in "iuf"]
     if len(volumes) == 1:
         return volumes[0]
     if not volumes:

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 
 from napari_orient.engine.errors import InputError
+from napari_orient.engine.io.volumes.byte_signs import kind_of_bytes
 from napari_orient.engine.io.volumes.on_demand import stored_density
 from napari_orient.engine.io.volumes.voxel_sizes import FLAG, Sizes, VoxelSize, is_cubic, usable, voxel_size_in_force
 from napari_orient.engine.outputs import existing_file, replacing
@@ -61,6 +62,7 @@ class Header:
     size : voxels along x, y, z.
     voxel_sizes : Å along x, y, z; 0 where unset.
     dtype : type of a voxel, with its byte order; None for a mode that is not read.
+    sign_unknown : whether voxels are bytes of which the header does not say if they are signed.
     offset : bytes before the first voxel.
     notes : what a person should know of how the header was understood.
     """
@@ -75,6 +77,7 @@ class Header:
     slices_a_volume: int
     axes: tuple[int, int, int]
     notes: tuple[str, ...]
+    sign_unknown: bool = False
 
     @property
     def bytes_expected(self) -> int:
@@ -119,7 +122,18 @@ def read_mrc(path: Path | str, *, voxel_size: float | None = None, flag: str = F
     size = _size_in_force(path, header, voxel_size, flag)
     x, y, z = header.size
     density = stored_density(path, header.voxel_type, (z, y, x), offset=header.offset)
-    return Tomogram(density, size.value, path.stem, size.source, (*size.notes, *header.notes))
+    voxel_type, notes = _type_and_notes(header, density)
+    if voxel_type != header.voxel_type:
+        density = stored_density(path, voxel_type, (z, y, x), offset=header.offset)
+    return Tomogram(density, size.value, path.stem, size.source, (*size.notes, *notes))
+
+
+def _type_and_notes(header: Header, density: Density) -> tuple[np.dtype[Any], tuple[str, ...]]:
+    """Type of the voxels, of bytes without a stated sign by the voxels themselves, and what should be known."""
+    if not header.sign_unknown:
+        return header.voxel_type, header.notes
+    voxel_type, note = kind_of_bytes(density)
+    return voxel_type, (*header.notes, *([note] if note else []))
 
 
 def mrc_of_bytes(
@@ -137,7 +151,8 @@ def mrc_of_bytes(
     size = _size_in_force(path, header, voxel_size, flag)
     x, y, z = header.size
     density = np.frombuffer(content, header.voxel_type, count=x * y * z, offset=header.offset).reshape(z, y, x)
-    return Tomogram(density, size.value, name, size.source, (*size.notes, *header.notes))
+    voxel_type, notes = _type_and_notes(header, density)
+    return Tomogram(density.view(voxel_type), size.value, name, size.source, (*size.notes, *notes))
 
 
 def write_mrc(path: Path | str, density: Density, *, voxel_size: float) -> None:
@@ -253,7 +268,7 @@ def _header(raw: bytes, order: ByteOrder) -> Header:
 
     fields = np.frombuffer(raw, mrcfile.dtypes.HEADER_DTYPE.newbyteorder(order))[0]
     size = (int(fields["nx"]), int(fields["ny"]), int(fields["nz"]))
-    dtype, byte_note = _voxel_type(raw, fields, order)
+    dtype, byte_note, sign_unknown = _voxel_type(raw, fields, order)
     sizes, size_note = _voxel_sizes(fields, size)
     return Header(
         size,
@@ -266,26 +281,29 @@ def _header(raw: bytes, order: ByteOrder) -> Header:
         int(fields["mz"]),
         (int(fields["mapc"]), int(fields["mapr"]), int(fields["maps"])),
         tuple(note for note in (byte_note, size_note, _origin_note(fields)) if note),
+        sign_unknown,
     )
 
 
-def _voxel_type(raw: bytes, fields: Any, order: ByteOrder) -> tuple[np.dtype[Any] | None, str]:
-    """Type of a voxel, and a note where it was decided between signed and unsigned bytes."""
+def _voxel_type(raw: bytes, fields: Any, order: ByteOrder) -> tuple[np.dtype[Any] | None, str, bool]:
+    """Type of a voxel; a note where bytes are unsigned by the header's statistics; and whether it states no sign."""
     from mrcfile.utils import dtype_from_mode
 
     try:
         dtype = np.dtype(dtype_from_mode(int(fields["mode"]))).newbyteorder(order)
     except ValueError:
-        return None, ""
+        return None, "", False
     if dtype.itemsize > 1:
-        return dtype, ""
+        return dtype, "", False
     stamp, flags = np.frombuffer(raw, np.dtype(np.int32).newbyteorder(order), count=2, offset=152).tolist()
     if stamp == _IMOD_STAMP:
-        return np.dtype(np.int8 if flags & _SIGNED_BYTES else np.uint8), ""
-    highest = float(fields["dmax"])
-    if np.isfinite(highest) and 127 < highest <= 255 and float(fields["dmin"]) >= 0:
-        return np.dtype(np.uint8), f"Its bytes are read as unsigned, for the header says they reach {highest:g}."
-    return dtype, ""
+        return np.dtype(np.int8 if flags & _SIGNED_BYTES else np.uint8), "", False
+    lowest, highest = float(fields["dmin"]), float(fields["dmax"])
+    if lowest >= 0 and 127 < highest <= 255:
+        note = f"Its bytes are read as unsigned, for the header says they reach {highest:g}."
+        return np.dtype(np.uint8), note, False
+    # Programs that know no statistics leave zeros, or a maximum below the minimum.
+    return dtype, "", not -128 <= lowest < highest <= 127
 
 
 def _voxel_sizes(fields: Any, size: tuple[int, int, int]) -> tuple[Sizes, str]:

@@ -22,7 +22,7 @@ MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of a TIFF file, and of a BigTIFF file."""
 
 ANGSTROM = {
-    **dict.fromkeys(("Å", "a", "angstrom", "angstroms", "\\u00c5", "\u212b"), 1.0),
+    **dict.fromkeys(("å", "a", "angstrom", "angstroms", "\\u00c5"), 1.0),
     **dict.fromkeys(("nm", "nanometer", "nanometers", "nanometre"), 10.0),
     **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer", "\\u00b5m"), 1e4),
     **dict.fromkeys(("pm", "picometer"), 0.01),
@@ -62,7 +62,7 @@ def read_tiff(path: Path | str, *, voxel_size: float | None = None, flag: str = 
     file: Any = None
     try:
         file = tifffile.TiffFile(path)
-        series = file.series[0]
+        series = _volume_of_pages(file) if len(file.series) > 1 else file.series[0]
         stated, source = _stated(file)
         size = voxel_size_in_force(path, stated, source=source, given=voxel_size, flag=flag)
         density, notes = _density(file, series, path)
@@ -74,6 +74,17 @@ def read_tiff(path: Path | str, *, voxel_size: float | None = None, flag: str = 
         # Damaged files make the library raise errors of every kind.
         raise InputError(f"{path} is no TIFF file that can be read ({first_line(error)}). Copy it again.") from error
     return Tomogram(density, size.value, _stem(path), size.source, (*size.notes, *notes))
+
+
+def _volume_of_pages(file: Any) -> Any:
+    """All pages as one series where they are images of one kind, each called a series; else the first series."""
+    alike = len({(page.shape, page.dtype) for page in file.pages}) == 1 and len(file.series) == len(file.pages)
+    if not alike or len(file.pages[0].shape) != 2:
+        return file.series[0]
+    import tifffile
+
+    shape = (len(file.pages), *file.pages[0].shape)
+    return tifffile.TiffPageSeries(list(file.pages), shape, file.pages[0].dtype, "ZYX")
 
 
 def _stem(path: Path) -> str:
@@ -122,9 +133,10 @@ def _stated(file: Any) -> tuple[Sizes | None, str]:
 def _of_ome(text: str) -> Sizes | None:
     try:
         pixels = next(item for item in ET.fromstring(text).iter() if item.tag.endswith("}Pixels"))
+        # A depth that is not stated is taken to be that of x, as plain TIFF's.
         sizes = [
             float(pixels.attrib[f"PhysicalSize{axis}"]) * ANGSTROM[pixels.get(f"PhysicalSize{axis}Unit", "µm").lower()]
-            for axis in "XYZ"
+            for axis in ("XYZ" if "PhysicalSizeZ" in pixels.attrib else "XYX")
         ]
     except (ET.ParseError, StopIteration, KeyError, ValueError):
         return None

@@ -204,10 +204,13 @@ def _level(
 
 
 def _chosen(path: Path, levels: Sequence[_Level], voxel_size: float | None) -> _Level:
-    """The level of a voxel size, or the finest: OME-Zarr orders them so."""
+    """The level of a voxel size, or the finest."""
     stated = [level.stated for level in levels]
-    if voxel_size is None or len(levels) == 1 or all(size is None for size in stated):
+    if len(levels) == 1 or all(size is None for size in stated):
         return levels[0]
+    if voxel_size is None:
+        # OME-Zarr orders levels from the finest on; not all writers do.
+        return levels[0] if None in stated else min(levels, key=lambda level: level.stated or 0.0)
     pairs = [(abs(size / voxel_size - 1), level) for size, level in zip(stated, levels, strict=True) if size]
     difference, nearest = min(pairs, key=lambda pair: pair[0])
     if difference > _SAME_LEVEL:
