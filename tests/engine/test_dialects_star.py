@@ -70,6 +70,15 @@ def test_coordinates_of_warptools_matching_are_fractions_of_the_tomogram(tmp_pat
             read_particles(path, **more)
 
 
+@pytest.mark.parametrize("name", ["s01", "s01.mrc", "tomograms/s01_10.00Apx.mrc"])
+def test_fractions_are_known_without_the_names_of_warp(tmp_path, name):
+    table = {"rlnTomoName": [name], **coordinates((0.25, 0.5, 0.75)), **angles(ZYZ)}
+    path = write(tmp_path / "picks.star", star_loop("particles", table))
+    np.testing.assert_allclose(read_particles(path, extents=TOMOGRAM).positions, [[2500, 4500, 2250]])
+    whole = write(tmp_path / "whole.star", star_loop("particles", {**table, **coordinates((1, 0, 1))}))
+    np.testing.assert_allclose(read_particles(whole, pixel_size=10.0).positions, [[10, 0, 10]])
+
+
 def test_lists_in_voxels_with_names_of_warp_are_no_fractions(tmp_path):
     table = {**coordinates((443.7, 214.6, 0.7)), "rlnMicrographName": ["s01.tomostar"]}
     path = write(tmp_path / "picks.star", star_loop("", table))
@@ -180,6 +189,12 @@ def test_a_data_file_finds_the_optimisation_set_beside_it(tmp_path):
     write(job / "broken_optimisation_set.star", "data_\n\n_rlnTomoParticlesFile\n")
     write(job / "run_optimisation_set.star", head.format("run_data.star"))
     np.testing.assert_allclose(read_particles(data).positions, [[3010, 3020, 780]])
+    chosen = write(job / "chosen.star", data.read_text())
+    np.testing.assert_allclose(read_particles(chosen).positions, [[3010, 3020, 780]])
+    write(job / "other_optimisation_set.star", head.format("run_data.star").replace("job008", "job009"))
+    write(tmp_path / "Tomograms" / "job009" / "tomograms.star", tomograms.read_text().replace("4000", "3000"))
+    with pytest.raises(InputError, match="the size of tomogram s01 is unknown"):
+        read_particles(chosen)
 
 
 def test_what_is_written_for_warptools_has_the_columns_that_it_asks_for(tmp_path):

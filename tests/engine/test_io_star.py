@@ -183,6 +183,8 @@ def test_an_optimisation_set_is_followed_to_its_particles_and_tomograms(tmp_path
         ({"rlnOpticsGroup": [1, 1]}, {"rlnImagePixelSize": [6, 6], "rlnTomoSubtomogramBinning": [4, 2]}, (1.5, 1.5)),
         ({"rlnMagnification": [10000, 5000], "rlnDetectorPixelSize": [1.5, 1.5]}, None, (1.5, 3.0)),
         ({"rlnPixelSize": [1.5, 3.0]}, None, (1.5, 3.0)),
+        ({"rlnMicrographPixelSize": [1.5, 3.0]}, None, (1.5, 3.0)),
+        ({"rlnMicrographOriginalPixelSize": [1.5, 3.0]}, None, (1.5, 3.0)),
         ({"rlnPixelSize": [9, 9], "rlnTomoTiltSeriesPixelSize": [1.5, 3.0]}, None, (1.5, 3.0)),
     ],
 )

@@ -24,6 +24,8 @@ from napari_orient.engine.particles import Extent, FloatArray, Tomogram, shorten
 GLOBAL = "global"
 TOMOGRAM = "rlnTomoName"
 PIXEL = "rlnTomoTiltSeriesPixelSize"
+_PIXELS = (PIXEL, "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize")
+"""Columns of particles or of optics that state the pixel size which coordinates count in."""
 BINNED_BY = "rlnTomoSubtomogramBinning"
 BINNING = "rlnTomoTomogramBinning"
 SIZE = ("rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ")
@@ -32,7 +34,6 @@ RECONSTRUCTIONS = (
     "rlnTomoReconstructedTomogramDenoised",
     "rlnTomoReconstructedTomogramHalf1",
 )
-
 
 _LONGEST = 1e6
 """Voxels along a tomogram beyond which a number is no size: a hundred times the largest detector."""
@@ -303,7 +304,7 @@ def pixel_sizes(
 ) -> FloatArray | None:
     """Unbinned pixel size in Å of each particle, (N,); None where the file has none.
 
-    Taken from, in this order: RELION 4 and 5 (the particle's column, its optics group), RELION 3.1 (its optics group),
+    Taken from, in this order: RELION 4 and 5, and 3.1 (the particle's column, its optics group),
     RELION 3.0 (detector pixel and magnification), pytom-match-pick (``rlnDetectorPixelSize`` alone), Warp
     (``rlnPixelSize``), the sizes of the tomograms. WarpTools counts in pixels of the exported images.
 
@@ -329,8 +330,9 @@ def _stated_pixel_sizes(
     names: Sequence[str],
     where: str,
 ) -> FloatArray | None:
-    if PIXEL in table:
-        return single(table, PIXEL, where=where)
+    own = next((column for column in _PIXELS if column in table), None)
+    if own is not None:
+        return single(table, own, where=where)
     optics = blocks.get("optics", {})
     from_optics = _optics_pixel_sizes(table, export_optics(optics, names), count=len(names), where=where)
     if from_optics is not None:
@@ -379,7 +381,7 @@ def _optics_pixel_sizes(
 
 def _group_pixel_sizes(optics: Mapping[str, Sequence[str]], *, where: str) -> FloatArray | None:
     where = f"{where} (optics)"
-    for column in (PIXEL, "rlnMicrographPixelSize", "rlnMicrographOriginalPixelSize"):
+    for column in _PIXELS:
         if column in optics:
             return single(optics, column, where=where)
     if {"rlnImagePixelSize", BINNED_BY} <= set(optics):
@@ -434,7 +436,11 @@ def optimisation_set(blocks: Mapping[str, Table], path: Path) -> tuple[Path, Pat
 
 
 def tomograms_of_set_beside(path: Path) -> Path | None:
-    """Table of tomograms that an optimisation set in the same folder names together with this file of particles."""
+    """Table of tomograms that an optimisation set in the same folder names together with this file of particles.
+
+    Of a file that none names, as particles chosen from another one, it is the table that all sets there name.
+    """
+    others: set[Path] = set()
     for item in sorted(path.parent.glob("*optimisation_set.star")):
         try:
             followed = optimisation_set(read_star(item), item)
@@ -442,7 +448,9 @@ def tomograms_of_set_beside(path: Path) -> Path | None:
             continue
         if followed is not None and followed[0].resolve() == path.resolve():
             return followed[1]
-    return None
+        if followed is not None and followed[1] is not None:
+            others.add(followed[1].resolve())
+    return others.pop() if len(others) == 1 else None
 
 
 def tomogram_files(table: Mapping[str, Sequence[str]], *, beside: Path) -> dict[str, Path]:

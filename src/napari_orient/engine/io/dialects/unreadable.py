@@ -119,6 +119,13 @@ UNREADABLE = (
     ),
     _kind("mrc", "a volume (MRC), not a list of particles", "Open it as the tomogram.", _is_mrc, is_volume=True),
     _kind("spreadsheet", "a spreadsheet (Excel, OpenDocument)", "Save it as CSV (UTF-8).", _is_spreadsheet),
+    _kind("workbook", "a spreadsheet in XML (Excel, Avizo)", "Save it as CSV (UTF-8).", _names_xml("Workbook")),
+    _kind(
+        "amira",
+        "a file of Amira or Avizo",
+        "Write the x, y, z of its points as a table, without its header.",
+        _begins(b"# Amira", b"# Avizo"),
+    ),
     _kind(
         "packed",
         "packed (gzip, bzip2, xz or zip)",
@@ -143,7 +150,7 @@ UNREADABLE = (
         "boxes",
         "a list of boxes in micrographs (EMAN, .box)",
         "Pick in tomograms: x, y and z are needed.",
-        lambda file: file.suffix == ".box",
+        lambda file: file.suffix == ".box" and len(first_cells(file)) != len("xyz"),
     ),
     _kind(
         "source",
@@ -194,7 +201,7 @@ UNREADABLE = (
         "cmm",
         "a set of markers of ChimeraX",
         "Write their x, y, z as a table (ArtiaX exports .star, .tbl and .em).",
-        _begins(b"<marker_set", b"<?xml version='1.0'?><marker_set"),
+        _names_xml("marker_set"),
     ),
     _kind(
         "eman2-images",

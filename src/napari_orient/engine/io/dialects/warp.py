@@ -129,19 +129,34 @@ WARPTOOLS = Dialect(
 
 
 def _is_matching(file: ListFile) -> bool:
-    named = {"rlnMicrographName", "rlnTomoName"} & file.tags
-    if not set(PIXELS) <= file.tags or not named or PIXEL_SIZES & file.tags or not file.holds(".tomostar"):
+    if not set(PIXELS) <= file.tags or PIXEL_SIZES & file.tags or not _are_fractions(_first_row(file)):
         return False
-    table = next((table for table in file.star.values() if set(PIXELS) <= set(table)), None)
-    return table is not None and _all_fractions(table)
+    table = next((table for table in file.star.values() if set(PIXELS) <= set(table)), {})
+    return _are_fractions([table.get(name, ()) for name in PIXELS])
 
 
-def _all_fractions(table: Table) -> bool:
+def _first_row(file: ListFile) -> list[list[str]]:
+    """First values of the coordinates, (3, 1), so that not all of a long list in pixels is read; none where none is."""
+    names: list[str] = []
+    for line in map(str.strip, file.head_text.splitlines()):
+        if line.startswith("_"):
+            names.append((line[1:].split() or [""])[0])
+        elif line.lower().startswith(("data_", "loop_")):
+            names = []
+        elif line and not line.startswith("#") and set(PIXELS) <= set(names):
+            cells = dict(zip(names, line.split(), strict=False))
+            return [[cells.get(name, "")] for name in PIXELS]
+    return []
+
+
+def _are_fractions(columns: Sequence[Sequence[str]]) -> bool:
+    """Whether coordinates, (3, N), are of no more than one pixel, and not of whole ones."""
     try:
-        values = np.array([[float(text) for text in table[name]] for name in PIXELS])
+        values = np.array([[float(text) for text in column] for column in columns])
     except ValueError:
         return False
-    return bool(values.size and (values >= -_BEYOND).all() and (values <= 1 + _BEYOND).all())
+    inside = (values >= -_BEYOND).all() and (values <= 1 + _BEYOND).all()
+    return bool(values.size and inside and (values != np.round(values)).any())
 
 
 def _fractions(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]:
@@ -176,7 +191,7 @@ WARP_MATCHING = Dialect(
     title="WarpTools template matching",
     programs="WarpTools (ts_template_match)",
     suffixes=(".star",),
-    layout="fractions, 0 to 1, of the tomogram's size; rot, tilt, psi (ZYZ)",
+    layout="fractions, 0 to 1, of the tomogram's size, whatever names it has; rot, tilt, psi (ZYZ)",
     trap="Read as pixels all lie within one pixel of the corner. The tomogram's size is needed.",
     recognises=_is_matching,
     read=_read_matching,

@@ -67,7 +67,9 @@ def _attributes(elements: Sequence[ElementTree.Element], names: Sequence[str], *
 def _objects(file: ListFile) -> list[ElementTree.Element]:
     found = list(_root(file).iter("object"))
     if not found:
-        raise InputError(f"{file.path} has no particles: it holds no object. Choose another file.")
+        raise InputError(
+            f"{file.path} is XML ({_tag(file) or 'no element'}) that holds no object. Choose another file."
+        )
     return found
 
 

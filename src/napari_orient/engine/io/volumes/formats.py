@@ -46,7 +46,7 @@ _OTHER_FILES = {
     b"NRRD000": ("a volume in NRRD", "Convert it to MRC."),
     b"# Amira": ("a file of Amira", "Export the volume as MRC or TIFF."),
     b"# Avizo": ("a file of Avizo", "Export the volume as MRC or TIFF."),
-    b"\x89PNG": ("a picture", "Open the tomogram itself."),
+    b"\x89PNG\r\n": ("a picture", "Open the tomogram itself."),
 }
 """What other files are, by their first bytes, and what makes a volume of them."""
 
