@@ -60,7 +60,8 @@ a word. Single poses that are the identity, and RELION's angles that all are 0, 
 `objectNumber`, `tomogramNumber`. Other columns of Dynamo keep their names after `dynamo_`, so that a table comes back
 with its wedge and tags.
 
-**The first voxel** is number 0, but for EM motive lists, whose programs count from 1; `--first-voxel` says otherwise.
+**The first voxel**, or pixel, is number 0, but for EM motive lists, whose programs count from 1; `--first-voxel` says
+otherwise, for what is read, and `--out-first-voxel` for what is written.
 
 **Optimisation sets.** A data file of RELION 5 or WarpTools finds the set beside it, and through it the sizes of its
 tomograms; `convert --optimisation-set` writes one.

@@ -206,6 +206,14 @@ def test_bytes_of_a_header_without_statistics_have_the_sign_by_which_the_volume_
         assert any(f"read as {name}, by which" in note for note in read.notes)
 
 
+def test_a_stack_of_one_volume_is_that_volume(tmp_path):
+    path = tmp_path / "a.mrc"
+    with mrcfile.new(path) as file:
+        file.set_data(np.ones((1, 4, 5, 6), np.float32))
+        file.voxel_size = 10.0
+    assert read_tomogram(path).extent.size == (6, 5, 4)
+
+
 def test_one_sample_along_z_of_a_cubic_volume_is_no_anisotropy(tmp_path):
     read = read_tomogram(saved_mrc(tmp_path / "a.mrc", mz=1, cella=(60.0, 50.0, 40.0)))
     assert read.voxel_size == 10

@@ -8,7 +8,7 @@ from io_fixtures import MATRIX, WXYZ, ZYZ, golden_particles, write
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io import read_particles, write_particles
-from napari_orient.engine.particles import Extent
+from napari_orient.engine.particles import Extent, Particles
 
 
 def test_the_golden_pose_is_read_from_angles_and_from_a_quaternion(tmp_path):
@@ -62,9 +62,39 @@ def test_the_rows_of_one_tomogram_are_kept(tmp_path):
         read_particles(path, tomogram="TS_03")
 
 
+def test_the_number_of_the_first_voxel_counts_in_every_list_in_voxels(tmp_path):
+    columns = "_rlnCoordinateX #1\n_rlnCoordinateY #2\n_rlnCoordinateZ #3\n"
+    for name, text in (
+        ("a.csv", "x_voxel,y_voxel,z_voxel\n2,3,4\n"),
+        ("b.csv", "x_px,y_px,z_px\n2,3,4\n"),
+        ("a.coords", "2 3 4\n"),
+        ("a.star", f"data_\n\nloop_\n{columns}2 3 4\n"),
+        ("b.star", f"data_particles\n\nloop_\n{columns}_rlnMicrographPixelSize #4\n2 3 4 10\n"),
+    ):
+        read = read_particles(write(tmp_path / name, text), pixel_size=10.0, first_voxel=1)
+        np.testing.assert_allclose(read.positions, [[10, 20, 30]])
+        assert any("of 10 Å (as given), counted from 1" in note for note in read.notes)
+    read = read_particles(write(tmp_path / "c.csv", "x,y,z\n10,20,30\n"), first_voxel=1)
+    np.testing.assert_allclose(read.positions, [[10, 20, 30]])
+    assert "number 1 is not used" in read.notes[0]
+
+
+@pytest.mark.parametrize("name", ["a.tbl", "a.em", "a.mod", "a.ndjson"])
+def test_the_first_voxel_is_written_as_it_is_read(tmp_path, name):
+    particles = Particles(positions=np.array([[100.0, 200, 300]]), tomogram="TS_01")
+    for first in (0, 1):
+        write_particles(tmp_path / name, particles, pixel_size=10.0, first_voxel=first)
+        read = read_particles(tmp_path / name, pixel_size=10.0, first_voxel=first)
+        np.testing.assert_allclose(read.positions, particles.positions, atol=1e-3)
+        other = read_particles(tmp_path / name, pixel_size=10.0, first_voxel=1 - first)
+        np.testing.assert_allclose(other.positions - particles.positions, 20 * first - 10, atol=1e-3)
+    with pytest.raises(InputError, match="dialect csv does not count in voxels"):
+        write_particles(tmp_path / "a.csv", particles, first_voxel=1)
+
+
 def test_coordinates_in_voxels_need_the_size_of_a_voxel(tmp_path):
     path = write(tmp_path / "picks.csv", "tomogram,x_voxel,y_voxel,z_voxel\nTS_01,1,2,3\n")
-    with pytest.raises(InputError, match="size of a voxel is unknown"):
+    with pytest.raises(InputError, match="voxel size of TS_01 is unknown"):
         read_particles(path)
     np.testing.assert_allclose(read_particles(path, pixel_size=2.0).positions, [[2, 4, 6]])
     extents = {"TS_01_rec": Extent((5, 5, 5), 10.0)}

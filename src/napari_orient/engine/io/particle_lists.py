@@ -15,6 +15,7 @@ from napari_orient.engine.io.column_text import BLOCK_ROWS
 from napari_orient.engine.io.dialects import Dialect, ListFile, reading_dialect, writing_dialect
 from napari_orient.engine.io.dialects.relion_coordinates import states_pixel_size
 from napari_orient.engine.io.dialects.text_tables import TABLE_SUFFIXES
+from napari_orient.engine.io.dialects.voxels import COUNTED_FROM
 from napari_orient.engine.io.tomograms import (
     GLOBAL,
     ListMetadata,
@@ -67,6 +68,9 @@ def read_particles(
 def read_list(path: Path | str, metadata: ListMetadata) -> Particles:
     """Particles of a list, with what is known beside it; see `read_particles`."""
     particles = _read(ListFile(path), metadata)
+    if metadata.first_voxel and not any(COUNTED_FROM in note for note in particles.notes):
+        unused = f"That the first voxel is number {metadata.first_voxel} is not used: coordinates are no voxels."
+        particles = particles.replace(notes=(*particles.notes, unused))
     if particles.list_row is None:
         particles = particles.replace(list_row=np.arange(len(particles)))
     own = table_extents(particles.blocks.get(GLOBAL, {}), where=f"{path}, data_{GLOBAL}")
@@ -128,8 +132,14 @@ def write_particles(
         If there are no particles, the suffix or dialect is unknown, a size is needed and not given, or the file cannot
         be written. No file is left half written.
     """
-    write = writing_dialect(path, dialect).write
+    written = writing_dialect(path, dialect)
+    write = written.write
     assert write is not None
+    if first_voxel and not written.in_voxels:
+        raise InputError(
+            f"{path}: the first voxel is to be number {first_voxel}, and the dialect {written.name} does not count in "
+            "voxels. Leave it out (--out-first-voxel)."
+        )
     if len(particles) == 0:
         raise InputError(f"there are no particles to write to {path}; expected one at least.")
     metadata = ListMetadata(

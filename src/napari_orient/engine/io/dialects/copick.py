@@ -28,6 +28,7 @@ from napari_orient.engine.io.dialects.voxels import (
     score_name,
     score_of,
     sizes_to_write,
+    voxels_of,
 )
 from napari_orient.engine.io.tomograms import ListMetadata, left_out_note, rows_of_tomogram
 from napari_orient.engine.outputs import existing_file, write_text
@@ -470,7 +471,7 @@ def _write_ndjson(path: Path, particles: Particles, metadata: ListMetadata, *, p
     instance = as_numbers(particles, INSTANCE)
     kind = _TYPES[1] if particles.rotations is not None else _TYPES[0] if instance is None else _TYPES[2]
     lines = []
-    for row, voxel in enumerate(particles.positions / sizes[:, None]):
+    for row, voxel in enumerate(voxels_of(particles, sizes, metadata)):
         point: dict[str, Any] = {"type": kind, "location": _xyz(voxel)}
         if particles.rotations is not None:
             point["xyz_rotation_matrix"] = (particles.rotations[row].round(_MATRIX_DECIMALS) + 0.0).tolist()

@@ -22,6 +22,7 @@ from napari_orient.engine.io.dialects.voxels import (
     size_note,
     sizes_to_write,
     texts,
+    voxels_of,
 )
 from napari_orient.engine.io.tomograms import ListMetadata, find_extents
 from napari_orient.engine.outputs import replacing
@@ -246,7 +247,7 @@ def write_model(path: Path, points: FloatArray, *, pixel_size: float, extent: Ex
 def _write_mod(path: Path, particles: Particles, metadata: ListMetadata, *, provenance: str) -> tuple[str, ...]:
     sizes = model_sizes(path, particles, metadata)
     extent = find_extents(particles.tomogram_names, [metadata.extents]).get(particles.tomogram_names[0])
-    write_model(path, particles.positions / sizes[:, None], pixel_size=float(sizes[0]), extent=extent)
+    write_model(path, voxels_of(particles, sizes, metadata), pixel_size=float(sizes[0]), extent=extent)
     angles = "Angles are not in a model: PEET's motive list (.csv, --dialect peet) has them."
     lost = () if particles.rotations is None else (angles,)
     return (size_note(sizes), *lost, *left_out(particles, "A model of IMOD"))

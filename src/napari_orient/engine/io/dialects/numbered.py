@@ -28,6 +28,7 @@ from napari_orient.engine.io.dialects.voxels import (
     score_of,
     sizes_to_write,
     texts,
+    voxels_of,
 )
 from napari_orient.engine.io.star import provenance_line
 from napari_orient.engine.io.tomograms import ListMetadata, find_extents, found_file, plain_name, same_tomogram
@@ -245,10 +246,9 @@ class WrittenRows:
             anew.append(f"Subtomograms are counted anew: their numbers go beyond {most}, the largest of the format.")
         classes, notes = class_numbers(particles)
         score = score_of(particles)
-        counted_from = first if metadata.first_voxel is None else metadata.first_voxel
         return cls(
             sizes=sizes,
-            voxels=particles.positions / sizes[:, None] + counted_from,
+            voxels=voxels_of(particles, sizes, metadata, first=first),
             numbers=numbers,
             tomograms=tomograms,
             subtomograms=subtomograms,

@@ -27,6 +27,7 @@ from napari_orient.engine.io.dialects.voxels import (
     score_name,
     score_of,
     size_note,
+    voxels_of,
     whole_and_rest,
 )
 from napari_orient.engine.io.star import Table, numbers
@@ -161,7 +162,7 @@ def _write_list(path: Path, particles: Particles, metadata: ListMetadata, *, pro
     sizes = model_sizes(path, particles, metadata)
     extent = find_extents(particles.tomogram_names, [metadata.extents]).get(particles.tomogram_names[0])
     model = path.with_suffix(".mod")
-    points, shifts = whole_and_rest(particles.positions / sizes[:, None])
+    points, shifts = whole_and_rest(voxels_of(particles, sizes, metadata))
     write_model(model, points, pixel_size=float(sizes[0]), extent=extent)
     classes, notes = class_numbers(particles)
     score, count = score_of(particles), len(particles)

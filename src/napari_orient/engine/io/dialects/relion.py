@@ -45,6 +45,7 @@ from napari_orient.engine.io.dialects.relion_coordinates import (
     written_optics,
     written_sizes,
 )
+from napari_orient.engine.io.dialects.voxels import counted_note
 from napari_orient.engine.io.star import (
     Table,
     column_texts,
@@ -64,7 +65,6 @@ from napari_orient.engine.io.tomograms import (
     binned_extents,
     column_note,
     column_of_tomogram,
-    different_sizes,
     extents_beside,
     extents_table,
     find_extents,
@@ -134,7 +134,8 @@ def particles_of_table(source: RelionTable, metadata: ListMetadata, *, scale: Sc
         notes = size_notes(source.path, metadata, found)
     else:
         unit, note = _unit(source, metadata) if scale is None else scale(source, metadata)
-        positions, notes = source.columns(PIXELS) * unit, (note,)
+        first = 0 if scale is not None else metadata.first_voxel or 0
+        positions, notes = (source.columns(PIXELS) - first) * unit, (note,)
     boxes, positions = positions, positions - rotated(subtomogram, source.origins(metadata))
     particles = source.particles(positions, _composed(subtomogram, source.rotations(ANGLES)), found)
     notes = (*source.notes, *notes, *_priors_note(source))
@@ -158,7 +159,7 @@ def _extents_in_tables(source: RelionTable, metadata: ListMetadata) -> dict[str,
 def _unit(source: RelionTable, metadata: ListMetadata) -> tuple[FloatArray, str]:
     """Å of one pixel or voxel of each particle, (N, 1), and a sentence on it."""
     sizes, origin = source.pixel_sizes_and_source(metadata)
-    return sizes[:, None], f"Coordinates count in pixels of {different_sizes(sizes)} Å ({origin})."
+    return sizes[:, None], counted_note("pixels", sizes, origin, first=metadata.first_voxel or 0)
 
 
 def _priors_note(source: RelionTable) -> tuple[str, ...]:

@@ -33,14 +33,19 @@ from napari_orient.engine.io.dialects.text_tables import (
     first_cells,
     read_rows,
 )
-from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels, without_defaults
+from napari_orient.engine.io.dialects.voxels import (
+    VoxelRows,
+    counted_note,
+    particles_in_voxels,
+    voxel_sizes,
+    without_defaults,
+)
 from napari_orient.engine.io.star import Table, decimals, numbers, plain_texts, provenance_line, single
 from napari_orient.engine.io.tomograms import (
     TOMOGRAM,
     ListMetadata,
     column_note,
     column_of_tomogram,
-    find_extents,
     left_out_note,
     plain_name,
     rows_of_tomogram,
@@ -101,13 +106,14 @@ def particles_of_columns(columns: Table, metadata: ListMetadata, *, where: str) 
     angles = _angles(table, where=where)
     if "confidence" in table and not _is_own_confidence(table, posed=angles is not None, where=where):
         table = {PICKERS_SCORE if name == "confidence" else name: values for name, values in table.items()}
-    found = Particles(positions=_positions(table, names, metadata, where=where)).adopting(
+    positions, counted = _positions(table, names, metadata, where=where)
+    found = Particles(positions=positions).adopting(
         confidence=_optional(table, "confidence", where=where),
         expected_error_deg=_optional(table, "expected_error_deg", where=where),
         tomogram=names_column(names),
         kind=np.array(table["class"], str) if "class" in table else None,
         list_row=rows,
-        notes=(*notes, *said, *_angles_note(table)),
+        notes=(*notes, *counted, *said, *_angles_note(table)),
         extra=carried_columns(table, own=_OWN, dropped=(*_OWN, TOMOGRAM), where=where),
     )
     # The text of a long list goes before matrices, which take as much memory, are made.
@@ -213,20 +219,16 @@ def _with_coordinates(table: Table, where: str) -> tuple[Table, tuple[str, ...]]
     return _renamed(table, axes, columns.angstrom or 1.0, where), (columns.note,) if columns.note else ()
 
 
-def _positions(table: Table, names: Sequence[str], metadata: ListMetadata, *, where: str) -> FloatArray:
+def _positions(
+    table: Table, names: Sequence[str], metadata: ListMetadata, *, where: str
+) -> tuple[FloatArray, tuple[str, ...]]:
+    """Positions in Å, (N, 3), and a sentence on the voxels that they count in, where they do."""
     if set(POSITION) <= set(table):
-        return numbers(table, POSITION, where=where)
-    voxels = numbers(table, VOXEL, where=where)
-    if metadata.pixel_size is not None:
-        return voxels * metadata.pixel_size
-    found = find_extents(names, [metadata.extents])
-    if set(names) - set(found):
-        raise InputError(
-            f"{where} has coordinates in voxels, and the size of a voxel is unknown. "
-            "Open the tomogram too (--tomogram), or give the voxel size in Å (--pixel-size)."
-        )
-    sizes: FloatArray = np.array([found[name].voxel_size for name in names])
-    return voxels * sizes[:, None]
+        return numbers(table, POSITION, where=where), ()
+    sizes, origin = voxel_sizes(names, metadata, where=where)
+    first = metadata.first_voxel or 0
+    positions = (numbers(table, VOXEL, where=where) - first) * sizes[:, None]
+    return positions, (counted_note("voxels", sizes, origin, first=first),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -79,7 +79,6 @@ def particles_in_voxels(rows: VoxelRows, metadata: ListMetadata, *, where: str) 
     own = None if rows.own_sizes is None else rows.own_sizes[chosen]
     sizes, origin = voxel_sizes(names, metadata, own=own, extents=rows.extents, where=where)
     first = rows.first if metadata.first_voxel is None else metadata.first_voxel
-    counted = f", counted from {first}" if first else ""
     return Particles(
         positions=(rows.voxels[chosen] - first) * sizes[:, None],
         rotations=None if rows.rotations is None else rows.rotations[chosen],
@@ -91,8 +90,18 @@ def particles_in_voxels(rows: VoxelRows, metadata: ListMetadata, *, where: str) 
             **{name: column[chosen] for name, column in rows.extra.items()},
             VOXEL_SIZE: np.array([f"{size:.9g}" for size in sizes.tolist()], str),
         },
-        notes=(f"Coordinates count in voxels of {different_sizes(sizes)} Å ({origin}){counted}.", *rows.notes, *others),
+        notes=(counted_note("voxels", sizes, origin, first=first), *rows.notes, *others),
     )
+
+
+COUNTED_FROM = ", counted from "
+"""Words of `counted_note` where the first voxel is not number 0."""
+
+
+def counted_note(what: str, sizes: FloatArray, origin: str, *, first: int) -> str:
+    """A sentence on the size in Å of the pixels or voxels of a list, (N,), where it is from, and the first one."""
+    counted = f"{COUNTED_FROM}{first}" if first else ""
+    return f"Coordinates count in {what} of {different_sizes(sizes)} Å ({origin}){counted}."
 
 
 def voxel_sizes(
@@ -155,6 +164,16 @@ def sizes_to_write(path: Path, particles: Particles, metadata: ListMetadata) -> 
             "Give the tomogram (--tomogram), or the size in Å (--out-pixel-size)."
         )
     return np.array([found[name].voxel_size for name in names])
+
+
+def voxels_of(particles: Particles, sizes: FloatArray, metadata: ListMetadata, *, first: int = 0) -> FloatArray:
+    """Positions in voxels of these sizes in Å, (N, 3).
+
+    Parameters
+    ----------
+    first : the dialect's number of the first voxel, where ``metadata`` has none.
+    """
+    return particles.positions / sizes[:, None] + (first if metadata.first_voxel is None else metadata.first_voxel)
 
 
 def size_note(sizes: FloatArray) -> str:

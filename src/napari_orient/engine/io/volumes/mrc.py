@@ -245,7 +245,7 @@ def check_volume(path: Path, header: Header, *, voxel_size_given: bool, flag: st
     x, y, z = header.size
     if z == 1:
         raise InputError(f"{path} is one image of {x} × {y} pixels; expected a volume.")
-    if header.space_group in _VOLUME_STACKS:
+    if header.space_group in _VOLUME_STACKS and header.slices_a_volume != z:
         raise InputError(f"{path} is a stack of volumes (space group {header.space_group}); expected one volume.")
     if header.is_image_stack and not voxel_size_given:
         raise InputError(
