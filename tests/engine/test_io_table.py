@@ -79,6 +79,18 @@ def test_the_number_of_the_first_voxel_counts_in_every_list_in_voxels(tmp_path):
     assert "number 1 is not used" in read.notes[0]
 
 
+def test_a_size_of_voxels_scales_coordinates_that_are_called_voxels_and_others_say_that_it_does_not(tmp_path):
+    voxels = write(tmp_path / "a.csv", "x_px,y_px,z_px,pixel_size\n1,2,3,10\n4,5,6,20\n")
+    np.testing.assert_allclose(read_particles(voxels).positions, [[10, 20, 30], [80, 100, 120]])
+    for name, text, more in (
+        ("b.csv", "x,y,z\n10,20,30\n", {"pixel_size": 7.5}),
+        ("c.csv", "x,y,z,Voxel_Size\n10,20,30,7.5\n", {}),
+    ):
+        read = read_particles(write(tmp_path / name, text), **more)
+        np.testing.assert_allclose(read.positions, [[10, 20, 30]])
+        assert any("does not scale x, y, z, which are Å" in note for note in read.notes)
+
+
 @pytest.mark.parametrize("name", ["a.tbl", "a.em", "a.mod", "a.ndjson"])
 def test_the_first_voxel_is_written_as_it_is_read(tmp_path, name):
     particles = Particles(positions=np.array([[100.0, 200, 300]]), tomogram="TS_01")

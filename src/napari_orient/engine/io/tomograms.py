@@ -573,7 +573,7 @@ def left_out_note(names: Sequence[str], rows: NDArray[np.intp], *, where: str) -
     others = sorted(set(names) - kept)
     which = "a tomogram that is" if len(others) == 1 else f"{len(others)} tomograms that are"
     what = "1 particle" if count == 1 else f"{count} particles"
-    return (f"{LEFT_OUT}{which} not given ({shortened(others)}): {what} of {where}.",)
+    return (f"{LEFT_OUT}{which} not given ({shortened(others) or 'no name'}): {what} of {where}.",)
 
 
 def nearest_name(name: str, candidates: Iterable[str]) -> str:

@@ -222,13 +222,22 @@ def _with_coordinates(table: Table, where: str) -> tuple[Table, tuple[str, ...]]
 def _positions(
     table: Table, names: Sequence[str], metadata: ListMetadata, *, where: str
 ) -> tuple[FloatArray, tuple[str, ...]]:
-    """Positions in Å, (N, 3), and a sentence on the voxels that they count in, where they do."""
+    """Positions in Å, (N, 3), and a sentence on the size of voxels, whether it scales them or not."""
+    column = next((name for name in table if re.sub(r"[^a-z]", "", name.lower()) in _VOXEL_SIZES), None)
     if set(POSITION) <= set(table):
-        return numbers(table, POSITION, where=where), ()
-    sizes, origin = voxel_sizes(names, metadata, where=where)
+        given = None if metadata.pixel_size is None else f"The size of {metadata.pixel_size:g} Å that is given"
+        size = given or (column and f"The size in column {column}")
+        note = f"{size} does not scale x, y, z, which are Å; voxels are to be called x_voxel, y_voxel, z_voxel."
+        return numbers(table, POSITION, where=where), (note,) if size else ()
+    own = None if column is None else single(table, column, where=where)
+    sizes, origin = voxel_sizes(names, metadata, own=own, where=where)
     first = metadata.first_voxel or 0
     positions = (numbers(table, VOXEL, where=where) - first) * sizes[:, None]
     return positions, (counted_note("voxels", sizes, origin, first=first),)
+
+
+_VOXEL_SIZES = ("pixelsize", "voxelsize", "voxelspacing", "apix", "angpix")
+"""Names of a column of sizes of voxels in Å, in small letters alone."""
 
 
 @dataclass(frozen=True, eq=False)
