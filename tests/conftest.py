@@ -20,6 +20,9 @@ from napari_orient.engine.io import write_tomogram
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["NAPARI_STRICT_QT"] = "raise"
 os.environ["NAPARI_CONFIG"] = ""
+# Where writing bytecode is switched off, every process would compile every module, and pytest rewrite every test, anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Lists that other programs wrote, and PolNet's tomograms, lie beside the project in development only.
 _LISTS = Path(os.environ.get("NAPARI_ORIENT_DATA", Path(__file__).parents[2] / "shared" / "data"))
