@@ -44,10 +44,9 @@ def harmonics_of(shape: Molecule, *, either_end_up: bool, device: str = "cpu") -
     ends = np.where((rng.random(len(poses)) < 0.5)[:, None, None] & either_end_up, OVER, np.eye(3))
     picks = Particles(positions=truth.positions, rotations=poses @ ends @ azimuths, tomogram=volume.name)
     group = symmetry("D12" if either_end_up else "C12")
-    average = run(average_in_halves([(volume, picks)], group, OPTIONS, dark=True))
-    positions, cpu = [(volume, picks.positions)], torch.device("cpu")
-    wedges = run(observe_patches(positions, OPTIONS, device=cpu, dark=True)).wedges
-    found = run(angular_harmonics([(volume, picks)], average, OPTIONS, wedges, device=torch.device(device)))
+    spectra = run(observe_patches([(volume, picks.positions)], OPTIONS, device=torch.device("cpu")))
+    average = run(average_in_halves([(volume, picks)], group, OPTIONS, spectra.geometries, dark=True))
+    found = run(angular_harmonics([(volume, picks)], average, OPTIONS, spectra.geometries, device=torch.device(device)))
     return found, poses
 
 

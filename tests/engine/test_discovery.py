@@ -368,8 +368,8 @@ def in_true_poses(shape: Molecule) -> tuple[PosedClass, SymmetrySearch]:
     """Forty molecules in their true poses."""
     volume, picks, _ = tomogram(shape, noise=0.5, count=(2, 4, 5))
     spectra = run(observe_patches([(volume, picks.positions)], QUICK, device=torch.device("cpu")))
-    average = run(average_in_halves([(volume, picks)], symmetry("C1"), QUICK, dark=True))
-    search = SymmetrySearch(QUICK, spectra.wedges, dark=True, device=torch.device("cpu"))
+    average = run(average_in_halves([(volume, picks)], symmetry("C1"), QUICK, spectra.geometries, dark=True))
+    search = SymmetrySearch(QUICK, spectra.geometries, dark=True, device=torch.device("cpu"))
     return PosedClass([(volume, picks)], average), search
 
 

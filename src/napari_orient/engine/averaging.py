@@ -10,7 +10,7 @@ duplicates in one. Where poses were refined against one map of all particles, th
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from napari_orient.engine.model.map_symmetry import SymmetryProposal, search_sym
 from napari_orient.engine.model.noise import mean_power, radial_level, smooth_spectrum, window
 from napari_orient.engine.model.reference import resampled
 from napari_orient.engine.model.rotational_average import rotational_average
+from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.outputs import replacing
 from napari_orient.engine.parameters import AveragingOptions
 from napari_orient.engine.particles import HALF_SET, Labelled, Particles, Tomogram, split_like
@@ -53,7 +54,7 @@ from napari_orient.engine.streams import Note, Step, Stream, Work, map_steps, st
 from napari_orient.engine.symmetry import C1, Symmetry
 from napari_orient.engine.tomogram.outside import inside_only, rows_of_pairs_inside
 from napari_orient.engine.tomogram.prewhitening import levelled, smooth_words
-from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry, tilt_geometry
 
 _BATCH = 32
 """Patches cut together: memory, not the result."""
@@ -194,6 +195,7 @@ def average(
     scheduler: SchedulerOptions = _HERE,
     voxel_size: float | None = None,
     mask: Path | str | None = None,
+    geometries: Mapping[str, TiltGeometry] | None = None,
 ) -> Stream[Step, Average]:
     """The average of particles in their poses, and those of two halves of them.
 
@@ -210,6 +212,7 @@ def average(
     voxel_size : Å of the maps; None for that of the first tomogram.
     mask : file of a soft mask (0 to 1) that the FSC is measured in, about the map's origin; None for that of the
         options.
+    geometries : how some tomograms were tilted, by their names, where it was estimated before.
 
     Raises
     ------
@@ -236,7 +239,7 @@ def average(
         (tomogram, particles.replace(extra={**particles.extra, HALF_SET: own}))
         for (tomogram, particles), own in zip(labelled, split_like(labelled, numbers), strict=True)
     ]
-    halves = yield from _summed(posed, AveragingTask(voxel_size, options, device), scheduler, total=total)
+    halves = yield from _summed(posed, AveragingTask(voxel_size, options, device, geometries), scheduler, total=total)
     if group is None:
         searching = Step(total, total, "Searching for symmetry")
         proposed = yield from stoppable(_proposed(halves, voxel_size, options), searching)
@@ -306,6 +309,7 @@ class AveragingTask:
     voxel_size: float
     options: AveragingOptions
     device: torch.device = _CPU
+    geometries: Mapping[str, TiltGeometry] | None = None
 
     @single_threaded_steps
     def __call__(self, tomogram: Tomogram, particles: Particles) -> Stream[Step, HalfSums]:
@@ -316,11 +320,20 @@ class AveragingTask:
             yield Step(0, len(particles), "Averaging", notes=(Note(smooth_words([tomogram.name])),))
         first, second = (Gridding(self.options.side, self.voxel_size).to(self.device) for _ in range(2))
         numbers = np.asarray(particles.extra[HALF_SET])
-        for rows, part in _batches(level, particles, self.voxel_size, self.options, device=self.device):
+        for rows, part in _batches(
+            level, particles, self.voxel_size, self.options, self._wedge(level, particles), device=self.device
+        ):
             first.add(part.take(numbers[rows] == 1))
             second.add(part.take(numbers[rows] == 2))
             yield Step(int(rows[-1]) + 1, len(particles), "Averaging")
         return first.to(_CPU), second.to(_CPU)
+
+    def _wedge(self, tomogram: Tomogram, particles: Particles) -> Wedge:
+        """The missing wedge as it was estimated before, or by the patches."""
+        if self.geometries is not None and tomogram.name in self.geometries:
+            return self.geometries[tomogram.name].wedge
+        side = round(self.options.side * self.voxel_size / tomogram.voxel_size / 2) * 2
+        return tilt_geometry(tomogram, particles.positions, self.options.wedge, side=side).wedge
 
     def content(self, tomogram: Tomogram) -> tuple[object, ...]:
         """The options, and the voxels of the map."""
@@ -447,6 +460,7 @@ def _batches(
     particles: Particles,
     voxel_size: float,
     options: AveragingOptions,
+    wedge: Wedge,
     *,
     device: torch.device = _CPU,
 ) -> Iterator[tuple[NDArray[np.int_], Coefficients]]:
@@ -457,8 +471,6 @@ def _batches(
     cut = partial(cut_patches, tomogram, side=side, voxel_size=voxel_size, level=True)
     sample = cut(particles.positions[:_SAMPLE], centring="rounded")
     power = mean_power(torch.from_numpy(sample), view)
-    own_side = round(side * voxel_size / tomogram.voxel_size / 2) * 2
-    wedge = tilt_geometry(tomogram, particles.positions, options.wedge, side=own_side).wedge
     noise = smooth_spectrum(power, wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index].numpy()
     measured = wedge.weights(frequency, 1 / (side * voxel_size))
     # Along and across the tilts the noise differs; how it falls off with frequency does not matter to a mean.

@@ -28,7 +28,7 @@ themselves still have them:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,12 +59,12 @@ from napari_orient.engine.model.map_symmetry import (
     search_two_fold_across,
 )
 from napari_orient.engine.model.reference import Reference
-from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, Tomogram, concatenate, split_like
 from napari_orient.engine.representations import rotvec_to_matrix
 from napari_orient.engine.streams import Stream, Work
 from napari_orient.engine.symmetry import C1, Symmetry, direction_text, symmetry, written_form
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry
 
 _Z = np.array([0.0, 0.0, 1.0])
 ROUND = max(ORDERS)
@@ -107,12 +107,12 @@ class SymmetrySearch:
 
     Parameters
     ----------
-    wedges : the missing wedge of each tomogram that the class has particles in.
+    geometries : how each tomogram was tilted, by its name.
     dark : whether particles are darker than their surroundings.
     """
 
     options: DiscoveryOptions
-    wedges: Sequence[Wedge]
+    geometries: Mapping[str, TiltGeometry]
     dark: bool
     device: torch.device
 
@@ -169,7 +169,7 @@ class SymmetrySearch:
         where the map may have them, if those are explained better.
         """
         harmonics = yield from angular_harmonics(
-            found.labelled, found.average, self.options, self.wedges, device=self.device
+            found.labelled, found.average, self.options, self.geometries, device=self.device
         )
         estimate = estimate_cyclic_order(harmonics.parts, np.maximum(found.average.half_sets - 1, 0))
         if not estimate.order:
@@ -214,10 +214,10 @@ class SymmetrySearch:
         return PosedClass(moved, (yield from self._averaged(moved, group.aligned())))
 
     def _averaged(self, labelled: Labelled, group: Symmetry) -> Stream[Any, Average]:
-        return average_in_halves(labelled, group, self.options, dark=self.dark)
+        return average_in_halves(labelled, group, self.options, self.geometries, dark=self.dark)
 
     def _log_likelihoods(self, found: PosedClass) -> Work[FloatArray]:
-        return class_log_likelihoods(found.labelled, found.average, self.options, self.wedges, device=self.device)
+        return class_log_likelihoods(found.labelled, found.average, self.options, self.geometries, device=self.device)
 
 
 def _is_round(found: PosedClass) -> bool:
@@ -403,7 +403,7 @@ def angular_harmonics(
     labelled: Labelled,
     average: Average,
     options: DiscoveryOptions,
-    wedges: Sequence[Wedge],
+    geometries: Mapping[str, TiltGeometry],
     *,
     device: torch.device,
 ) -> Work[AngularHarmonics]:
@@ -411,8 +411,9 @@ def angular_harmonics(
     reference = fsc_weighted_reference(average.density, average, options)
     rings, on_device, fitted = _Rings.of(reference), reference.to(device), []
     sums = []
-    for (tomogram, particles), wedge in zip(labelled, wedges, strict=True):
+    for tomogram, particles in labelled:
         patches, rows = ParticlePatches.holding(reference, tomogram, particles), np.arange(len(particles))
+        wedge = geometries[tomogram.name].wedge
         model, likelihood_scale = yield from estimate_forward_model(reference, patches, rows, wedge)
         model, fits = model.to(device), []
         for observed, fit in patches.fits(on_device, model, rows, device=device):

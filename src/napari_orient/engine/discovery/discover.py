@@ -107,7 +107,7 @@ def discover(
     run.counter.expect(2 + run.options.class_count * (options.passes + 2))
     assignment, spectra = yield from run.search_all_picks(spectra, best.assignment)
     others = [result.assignment for result in results if result is not best]
-    refinement = StructureRefinement(run.picks, spectra.wedges, spectra.dark, run.options, run.device, run.counter)
+    refinement = StructureRefinement(run.picks, spectra.geometries, spectra.dark, run.options, run.device, run.counter)
     structures, particles = yield from refinement.structures(
         run.posed(assignment, run.every), assignment, others, rows=run.rows
     )
@@ -373,7 +373,7 @@ class DiscoveryRun:
         offsets[self.rows] = best.shifts.cpu()
         positions = self.by_tomogram(every.positions + offsets.double().numpy(), np.arange(len(every)))
         offsets = offsets.to(self.device)
-        observed = observe_patches(positions, self.options, device=self.device, dark=sample.dark)
+        observed = observe_patches(positions, self.options, device=self.device, known=sample)
         spectra = yield from stoppable(observed, step)
         maps, count = average_maps(sample, best, self.options, rng=rng), self.options.class_count
         p_occupied = torch.ones(len(every), device=self.device)

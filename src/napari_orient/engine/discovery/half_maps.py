@@ -22,7 +22,7 @@ of the search.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,7 @@ from napari_orient.engine.statistics.detection import error_and_confidence, rand
 from napari_orient.engine.streams import Step, Stream, Work, stoppable
 from napari_orient.engine.symmetry import Symmetry, nearest_copy
 from napari_orient.engine.templates import Template
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry
 
 _MODEL_STEPS = 4
 """Gauss–Newton steps of the fits that the forward model is estimated from. More change it by less than the noise."""
@@ -81,7 +82,12 @@ _MAD_TO_SD = 1.4826
 
 
 def average_in_halves(
-    labelled: Labelled, group: Symmetry, options: DiscoveryOptions, *, dark: bool
+    labelled: Labelled,
+    group: Symmetry,
+    options: DiscoveryOptions,
+    geometries: Mapping[str, TiltGeometry],
+    *,
+    dark: bool,
 ) -> Stream[Step, Average]:
     """The average of particles in their poses, and those of the two halves that refinement keeps apart."""
     voxel_size = labelled[0][0].voxel_size
@@ -95,7 +101,7 @@ def average_in_halves(
         seed=options.seed,
     )
     device = options.compute.chosen()
-    return (yield from average(labelled, group=group, options=averaging, device=device))
+    return (yield from average(labelled, group=group, options=averaging, device=device, geometries=geometries))
 
 
 def fsc_weighted_reference(density: NDArray[np.float32], found: Average, options: DiscoveryOptions) -> Reference:
@@ -123,7 +129,7 @@ def refine_in_halves(
     labelled: Labelled,
     found: Average,
     options: DiscoveryOptions,
-    wedges: Sequence[Wedge],
+    geometries: Mapping[str, TiltGeometry],
     *,
     device: torch.device,
 ) -> Work[list[tuple[Tomogram, Particles]]]:
@@ -132,13 +138,14 @@ def refine_in_halves(
     Parameters
     ----------
     found : the average of these particles; its group is imposed.
-    wedges : the missing wedge of each tomogram.
+    geometries : how each tomogram was tilted, by its name.
     """
     maps = [fsc_weighted_reference(part, found, options) for part in joined_halves(found, options)]
     # A particle that the average left out is refined with the first half.
     halves = split_like(labelled, np.maximum(found.half_sets - 1, 0))
     refined = []
-    for (tomogram, particles), half, wedge in zip(labelled, halves, wedges, strict=True):
+    for (tomogram, particles), half in zip(labelled, halves, strict=True):
+        wedge = geometries[tomogram.name].wedge
         patches = ParticlePatches.holding(maps[0], tomogram, particles)
         poses = yield from _poses(patches, half, maps, found.group, wedge=wedge, device=device)
         refined.append((tomogram, patches.particles_in(poses, found.group, options)))
@@ -286,7 +293,11 @@ class ParticlePatches:
 
 
 def match_half_maps(
-    labelled: Labelled, found: Average, half: NDArray[np.int_], options: DiscoveryOptions
+    labelled: Labelled,
+    found: Average,
+    half: NDArray[np.int_],
+    options: DiscoveryOptions,
+    geometries: Mapping[str, TiltGeometry],
 ) -> Stream[Any, Particles]:
     """The picks of a class in the poses found by the half map that they had no part in, with errors and confidence.
 
@@ -295,6 +306,10 @@ def match_half_maps(
     labelled : the picks, where they were picked, in the rotations that they were averaged in.
     half : (N,) 1 or 2, the half that each was averaged in; 0 of none.
     """
+    templates = [
+        Template(found.filtered(part, radius=options.radius), voxel_size=found.voxel_size, symmetry=found.group.name)
+        for part in (found.first_half, found.second_half)
+    ]
     parts, chances = [], []
     for (tomogram, particles), own in zip(labelled, split_like(labelled, half), strict=True):
         # The first half map finds the second half, the other one the first, and of the picks in none each every other:
@@ -303,8 +318,8 @@ def match_half_maps(
         order = [np.flatnonzero(second), np.flatnonzero(~second)]
         matched = yield from side_by_side(
             [
-                _matched(tomogram, particles.take(rows), density, found, options)
-                for density, rows in zip((found.first_half, found.second_half), order, strict=True)
+                _matched(tomogram, particles.take(rows), template, options, geometries[tomogram.name])
+                for template, rows in zip(templates, order, strict=True)
                 if len(rows)
             ],
             device=options.compute.chosen(),
@@ -317,13 +332,15 @@ def match_half_maps(
 
 
 def _matched(
-    tomogram: Tomogram, particles: Particles, density: NDArray[np.float32], found: Average, options: DiscoveryOptions
+    tomogram: Tomogram,
+    particles: Particles,
+    template: Template,
+    options: DiscoveryOptions,
+    geometry: TiltGeometry,
 ) -> Stream[Step, RefinementResult]:
     """Picks of a tomogram as a half map finds them."""
-    template = Template(
-        found.filtered(density, radius=options.radius), voxel_size=found.voxel_size, symmetry=found.group.name
-    )
-    return (yield from refine(tomogram, particles, template, _refinement_options(options), checks=False))
+    settings = _refinement_options(options)
+    return (yield from refine(tomogram, particles, template, settings, geometry=geometry, checks=False))
 
 
 def _refinement_options(options: DiscoveryOptions) -> RefinementOptions:

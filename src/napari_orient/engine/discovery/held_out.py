@@ -14,7 +14,7 @@ noise too small. Their gain in log-likelihood over no particle is compared with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +33,11 @@ from napari_orient.engine.discovery.search import (
 )
 from napari_orient.engine.discovery.spectra import BATCH, PatchSpectra
 from napari_orient.engine.duplicates import random_halves
-from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, split_like
 from napari_orient.engine.rotations import even_rotations
 from napari_orient.engine.streams import Work
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry
 
 _MOST_TESTED = 400
 """Particles after which no further tomogram is tested: the mean gain of 70 is known to a twentieth."""
@@ -82,7 +82,12 @@ class LikelihoodGain:
 
 
 def class_log_likelihoods(
-    labelled: Labelled, found: Average, options: DiscoveryOptions, wedges: Sequence[Wedge], *, device: torch.device
+    labelled: Labelled,
+    found: Average,
+    options: DiscoveryOptions,
+    geometries: Mapping[str, TiltGeometry],
+    *,
+    device: torch.device,
 ) -> Work[FloatArray]:
     """Gain in log-likelihood over no particle, (N,) nats, of each particle by the map of the half that it is not in.
 
@@ -91,16 +96,16 @@ def class_log_likelihoods(
     Parameters
     ----------
     found : the average of these particles.
-    wedges : the missing wedge of each tomogram.
+    geometries : how each tomogram was tilted, by its name.
     """
     maps = [fsc_weighted_reference(part, found, options) for part in (found.first_half, found.second_half)]
     halves = split_like(labelled, np.maximum(found.half_sets - 1, 0))
     gains: list[FloatArray] = []
-    for (tomogram, particles), half, wedge in zip(labelled, halves, wedges, strict=True):
+    for (tomogram, particles), half in zip(labelled, halves, strict=True):
         if sum(map(len, gains)) >= _MOST_TESTED:
             break
         gains.append(np.zeros(len(particles)))
-        patches = ParticlePatches.holding(maps[0], tomogram, particles)
+        patches, wedge = ParticlePatches.holding(maps[0], tomogram, particles), geometries[tomogram.name].wedge
         for number, reference in enumerate(maps):
             others = np.flatnonzero(half != number)
             if len(others):

@@ -9,7 +9,7 @@ that none counts for more in maps and scores because of what else it holds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from napari_orient.engine.particles import FloatArray, Tomogram, evenly_spaced_r
 from napari_orient.engine.patches import cut_patches
 from napari_orient.engine.streams import Work
 from napari_orient.engine.tomogram.prewhitening import before_levelling
-from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry, tilt_geometry
 
 FINEST = 2.1
 """Finest detail that the search uses, in voxels of its binned patches: Nyquist is 2."""
@@ -51,7 +51,7 @@ class PatchSpectra:
     values : (N, M) complex, about the picks, multiplied by the wedge over the noise's variance.
     power : (G, M) the wedge's square over the noise's variance.
     group : (N,) which tomogram.
-    wedges : the missing wedge of each tomogram.
+    geometries : how each tomogram was tilted, by its name.
     dark : whether particles are darker than their surroundings.
     """
 
@@ -59,7 +59,7 @@ class PatchSpectra:
     values: Tensor
     power: Tensor
     group: Tensor
-    wedges: tuple[Wedge, ...]
+    geometries: Mapping[str, TiltGeometry]
     dark: bool
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ def observe_patches(
     options: DiscoveryOptions,
     *,
     device: torch.device,
-    dark: bool | None = None,
+    known: PatchSpectra | None = None,
 ) -> Work[PatchSpectra]:
     """The spectra of the patches about positions (N, 3) in each tomogram, in order.
 
@@ -104,20 +104,23 @@ def observe_patches(
 
     Parameters
     ----------
-    dark : the contrast where it is given; None estimates it, unless the options name it.
+    known : spectra of other picks of the tomograms, whose contrast and tilt geometry hold for these too.
 
     Raises
     ------
     InputError
         If a tomogram is flat around all of its particles.
     """
-    if dark is None:
-        dark = _dark(positions, options)
-        yield
+    dark = _dark(positions, options) if known is None else known.dark
+    yield
+    geometries: dict[str, TiltGeometry] = {} if known is None else dict(known.geometries)
     observed = []
     for tomogram, at in positions:
-        observed.append((yield from _observe_tomogram(tomogram, at, options, sign=-1.0 if dark else 1.0)))
-    values, power, wedges = zip(*observed, strict=True)
+        if tomogram.name not in geometries:
+            geometries[tomogram.name] = _geometry(tomogram, at, options)
+        wedge = geometries[tomogram.name].wedge
+        observed.append((yield from _observe_tomogram(tomogram, at, options, wedge, sign=-1.0 if dark else 1.0)))
+    values, power = zip(*observed, strict=True)
     counts = torch.tensor([len(at) for _, at in positions])
     _, frequency = half_sphere(options.patch_side, options.patch_voxel_size, FINEST * options.patch_voxel_size)
     return PatchSpectra(
@@ -125,22 +128,21 @@ def observe_patches(
         torch.cat(list(values)).to(device),
         torch.stack(list(power)).to(device),
         torch.repeat_interleave(counts).to(device),
-        wedges,
+        geometries,
         dark,
     )
 
 
 def _observe_tomogram(
-    tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions, *, sign: float
-) -> Work[tuple[Tensor, Tensor, Wedge]]:
-    """Values (N, M) and power (M,) of one tomogram's patches, as `PatchSpectra` holds them, and its wedge."""
+    tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions, wedge: Wedge, *, sign: float
+) -> Work[tuple[Tensor, Tensor]]:
+    """Values (N, M) and power (M,) of one tomogram's patches, as `PatchSpectra` holds them."""
     side, voxel_size = options.patch_side, options.patch_voxel_size
     index, frequency = half_sphere(side, voxel_size, FINEST * voxel_size)
     view = window(side, voxel_size, options.radius)
     sample = _cut(tomogram, positions[evenly_spaced_rows(len(positions), _SAMPLE)], options)
     sample = without_flat_patches(sample, tomogram.name)
     yield
-    wedge = _wedge(tomogram, positions, options)
     noise = smooth_spectrum(mean_power(sample, view), wedge, voxel_size)[:, :, : side // 2 + 1].flatten()[index]
     # A coefficient's real part has half its power.
     variance = noise * view.square().sum() / 2
@@ -152,7 +154,7 @@ def _observe_tomogram(
         values.append(torch.fft.rfftn(cubes, dim=(-3, -2, -1)).flatten(1)[:, index] * scale)
         yield
     power = measured.square() / variance
-    return _at_mean_power(torch.cat(values), power), power, wedge
+    return _at_mean_power(torch.cat(values), power), power
 
 
 def _at_mean_power(values: Tensor, power: Tensor) -> Tensor:
@@ -162,10 +164,10 @@ def _at_mean_power(values: Tensor, power: Tensor) -> Tensor:
     return values * (whitened.mean() / whitened.clamp_min(1e-12)).sqrt()[:, None]
 
 
-def _wedge(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Wedge:
-    """The wedge of patches at the tomogram's own voxels: binned ones hold too little where its edges lie."""
+def _geometry(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> TiltGeometry:
+    """The tilt geometry by patches at the tomogram's own voxels: binned ones hold too little where its edges lie."""
     side = int(options.patch_side * options.patch_voxel_size // (2 * tomogram.voxel_size) * 2)
-    return tilt_geometry(tomogram, positions, options.wedge, side=side).wedge
+    return tilt_geometry(tomogram, positions, options.wedge, side=side)
 
 
 def _cut(tomogram: Tomogram, positions: FloatArray, options: DiscoveryOptions) -> Tensor:

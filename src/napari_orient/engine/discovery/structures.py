@@ -6,7 +6,7 @@ follow impose it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,13 +36,13 @@ from napari_orient.engine.frames import in_frame
 from napari_orient.engine.io.columns import ERROR_IF_RIGHT, OUTLIER, SCORE
 from napari_orient.engine.model.map_symmetry import search_mirror_image
 from napari_orient.engine.model.reference import build_reference
-from napari_orient.engine.model.wedge import Wedge
 from napari_orient.engine.parameters import AUTO, DiscoveryOptions
 from napari_orient.engine.particles import FloatArray, Labelled, Particles, concatenate
 from napari_orient.engine.rotations import within_from_rms
 from napari_orient.engine.statistics.detection import random_pose_error_deg
 from napari_orient.engine.streams import Stream, stoppable
 from napari_orient.engine.symmetry import C1, Symmetry
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry
 
 DensityMap = tuple[FloatArray, float]
 """A density (n, n, n) [z, y, x] and its voxel size in Å."""
@@ -75,13 +75,13 @@ class StructureRefinement:
     Parameters
     ----------
     picks : tomograms, outliers of density filled and steep power levelled, each with its own picks.
-    wedges : the missing wedge of each tomogram.
+    geometries : how each tomogram was tilted, by its name.
     dark : whether particles are darker than their surroundings.
     counter : makes the steps.
     """
 
     picks: Labelled
-    wedges: Sequence[Wedge]
+    geometries: Mapping[str, TiltGeometry]
     dark: bool
     options: DiscoveryOptions
     device: torch.device
@@ -139,11 +139,11 @@ class StructureRefinement:
         enough = len(particles) >= _LEAST_FOR_SYMMETRY
         few = "" if enough else f" That takes {_LEAST_FOR_SYMMETRY} particles."
         notes: tuple[str, ...] = (f"Symmetry was not searched for.{few}",)
-        labelled, wedges = self._by_tomogram(particles)
+        labelled = self._by_tomogram(particles)
         title = self._title("Refining", rank)
         step = self.counter.step(f"{title}: averaging", advance=0, class_count=self.options.class_count)
         found = PosedClass(labelled, (yield from stoppable(self._averaged(labelled, C1), step)), notes)
-        search = SymmetrySearch(self.options, wedges, self.dark, self.device)
+        search = SymmetrySearch(self.options, self.geometries, self.dark, self.device)
         for number in range(self.options.passes + 1):
             step = self._step(f"{title}, pass {number + 1}", found)
             yield step
@@ -154,7 +154,9 @@ class StructureRefinement:
                 searching = replace(pause, message="Searching for symmetry")
                 found = yield from stoppable(search.imposed(found), searching)
             if number < self.options.passes:
-                refinement = refine_in_halves(found.labelled, found.average, self.options, wedges, device=self.device)
+                refinement = refine_in_halves(
+                    found.labelled, found.average, self.options, self.geometries, device=self.device
+                )
                 labelled = yield from stoppable(refinement, pause)
                 average = yield from stoppable(self._averaged(labelled, found.average.group), pause)
                 found = replace(found, labelled=labelled, average=average)
@@ -180,18 +182,19 @@ class StructureRefinement:
         half = np.zeros(len(own), int)
         half[averaged] = refined.average.half_sets
         picked = concatenate([part for _, part in self.picks]).positions[own]
-        filled, _ = self._by_tomogram(particles.replace(positions=picked))
+        filled = self._by_tomogram(particles.replace(positions=picked))
         # The matching subtracts beads itself.
         labelled = [(as_measured(tomogram), part) for tomogram, part in filled]
         pause = replace(step, maps=(), particles=None)
-        return (yield from stoppable(match_half_maps(labelled, refined.average, half, self.options), pause))
+        matching = match_half_maps(labelled, refined.average, half, self.options, self.geometries)
+        return (yield from stoppable(matching, pause))
 
     def _without_unsure(self, found: PosedClass, p_right: FloatArray) -> Stream[DiscoveryStep, PosedClass]:
         """The class averaged anew in the same halves, without picks that are likely to be false or in wrong poses."""
         true = p_right > _KEPT
         if true.all() or true.sum() < _LEAST_PARTICLES:
             return found
-        labelled, _ = self._by_tomogram(with_half_sets(found.particles, found.average.half_sets * true))
+        labelled = self._by_tomogram(with_half_sets(found.particles, found.average.half_sets * true))
         step = self.counter.step("Averaging without what is set aside", advance=0, class_count=self.options.class_count)
         average = yield from stoppable(self._averaged(labelled, found.average.group), step)
         return replace(found, labelled=labelled, average=average)
@@ -211,17 +214,13 @@ class StructureRefinement:
     def _title(self, verb: str, rank: int) -> str:
         return verb if self.options.class_count == 1 else f"{verb} {class_name(rank)}"
 
-    def _by_tomogram(self, particles: Particles) -> tuple[Labelled, list[Wedge]]:
-        """Each tomogram that has some of the particles with them, and its wedge."""
+    def _by_tomogram(self, particles: Particles) -> Labelled:
+        """Each tomogram that has some of the particles with them."""
         names = set(particles.tomogram_names)
-        tomograms = [
-            (item, wedge) for (item, _), wedge in zip(self.picks, self.wedges, strict=True) if item.name in names
-        ]
-        labelled = [(item, particles.of_tomogram(item.name)) for item, _ in tomograms]
-        return labelled, [wedge for _, wedge in tomograms]
+        return [(item, particles.of_tomogram(item.name)) for item, _ in self.picks if item.name in names]
 
     def _averaged(self, labelled: Labelled, group: Symmetry) -> Stream[Any, Average]:
-        return average_in_halves(labelled, group, self.options, dark=self.dark)
+        return average_in_halves(labelled, group, self.options, self.geometries, dark=self.dark)
 
     def _step(self, message: str, found: PosedClass) -> DiscoveryStep:
         """A step with the map and the poses as they are by now."""
@@ -294,7 +293,7 @@ class StructureRefinement:
         kept = moved.take(np.asarray(moved.extra[OUTLIER]) == 0)
         group = first.group.rotated(rotation.T)
         step = self.counter.step("Averaging in the frame of the map given")
-        average = yield from stoppable(self._averaged(self._by_tomogram(kept)[0], group), step)
+        average = yield from stoppable(self._averaged(self._by_tomogram(kept), group), step)
         note = "Rotated into the frame of the map given" + (
             f", its symmetry as {group.name}." if len(group) > 1 else "."
         )

@@ -60,7 +60,7 @@ from napari_orient.engine.templates import Template
 from napari_orient.engine.tomogram.gold_beads import find_gold_beads
 from napari_orient.engine.tomogram.outside import outside_note, put_back, rows_inside
 from napari_orient.engine.tomogram.prewhitening import Prewhitening, estimate_prewhitening
-from napari_orient.engine.tomogram.tilt_geometry import tilt_geometry, tilt_series_of
+from napari_orient.engine.tomogram.tilt_geometry import TiltGeometry, tilt_geometry, tilt_series_of
 from napari_orient.engine.tomogram.voxel_outliers import OutlierLimits, estimate_outlier_limits
 
 _FINEST_VOXELS = 2.4
@@ -191,6 +191,7 @@ def refine(
     options: RefinementOptions = _DEFAULT,
     *,
     like: Acquisition | None = None,
+    geometry: TiltGeometry | None = None,
     checks: bool = True,
 ) -> Stream[Step, RefinementResult]:
     """Poses of the particles of one tomogram against a reference map; rotations they have serve as further starts.
@@ -200,7 +201,7 @@ def refine(
     template : a cube, particle positive whatever the tomogram's contrast; its voxel size need not be the tomogram's.
     options : a prior among them is about the rotations that the particles have; see `list_prior`.
     like : another tomogram's acquisition, to begin from where this one was acquired alike.
-    checks : as in `prepare_finder`.
+    geometry, checks : as in `prepare_finder`.
 
     Raises
     ------
@@ -211,7 +212,9 @@ def refine(
     options = options.replace(precision=options.effort.precision_for(len(particles), options.compute.chosen()))
     particles = with_prior_rotations(particles, options.prior)
     inside = rows_inside(particles, tomogram.extent, name=tomogram.name)
-    finder = yield from prepare_finder(tomogram, particles[inside], template, options, like=like, checks=checks)
+    finder = yield from prepare_finder(
+        tomogram, particles[inside], template, options, like=like, geometry=geometry, checks=checks
+    )
     note = outside_note(inside, name=tomogram.name, posed=particles.rotations is not None)
     if note:
         yield Step(1, 1, "Set particles aside", notes=(note,))
@@ -278,6 +281,7 @@ def prepare_finder(
     options: RefinementOptions = _DEFAULT,
     *,
     like: Acquisition | None = None,
+    geometry: TiltGeometry | None = None,
     checks: bool = True,
 ) -> Stream[Step, PoseFinder]:
     """What finds poses in a tomogram: its model, estimated from the positions of its particles; see `refine`.
@@ -289,6 +293,7 @@ def prepare_finder(
     ----------
     like : of another tomogram with the same template, to begin from where this one was acquired alike; it takes a
         fifth of the time.
+    geometry : how the tomogram was tilted, where it was estimated before.
     checks : whether to check the template's hand, molecule and size; not where it is an average of these particles, or
         one that they are only compared with.
     """
@@ -328,7 +333,7 @@ def prepare_finder(
     kept = not_flat(patches, tomogram.name)
     patches, prior = patches[kept], None if prior is None else prior.take(kept)
     yield Step(0, 1, "Estimating the missing wedge")
-    geometry = tilt_geometry(measured, particles.positions, options.wedge, side=box)
+    geometry = geometry or tilt_geometry(measured, particles.positions, options.wedge, side=box)
     sample = ParticleSample(
         patches, reference, template.group, geometry, tomogram.voxel_size, options, prior, prewhitening
     )
