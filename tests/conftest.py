@@ -3,6 +3,7 @@
 No thread and no worker outlives its test; napari's settings stay untouched. The command line itself makes the world.
 """
 
+import gc
 import os
 import sys
 import threading
@@ -51,6 +52,12 @@ _LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put long files first; within a file the order stays."""
     items.sort(key=lambda item: item.path.name not in _LONG)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of garbage collection: a viewer's fixture looks for garbage several times."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
