@@ -235,6 +235,14 @@ def test_a_header_is_found_with_its_units_whatever_stands_about_it(tmp_path, tex
     assert read.extra == {}
 
 
+@pytest.mark.parametrize(
+    "head", ["index,axis-0,axis-1,axis-2", "rlnTomoName,rlnCoordinateZ,rlnCoordinateY,rlnCoordinateX"]
+)
+def test_a_title_stands_above_the_columns_of_other_programs_too(tmp_path, head):
+    path = write(tmp_path / "a.csv", f"Particles, picked by hand\n{head}\n0,3,2,1\n0,6,5,4\n")
+    np.testing.assert_allclose(read_particles(path, pixel_size=1.0).positions, [[1, 2, 3], [4, 5, 6]])
+
+
 def test_a_value_too_many_in_a_row_is_no_number_of_the_row(tmp_path):
     with pytest.raises(InputError, match="row 1 has 4 values; expected 3"):
         read_particles(write(tmp_path / "a.csv", "x,y,z\n10,20,30,1\n40,50,60,2\n"))

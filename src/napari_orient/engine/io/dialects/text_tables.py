@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from unicodedata import normalize
 
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.column_text import TableColumns
@@ -232,10 +233,23 @@ def _with_header(lines: Iterable[str], path: Path) -> Iterator[str]:
     yield from lines
 
 
+def _names_axes(names: Sequence[str]) -> bool:
+    """Whether three names differ by x, y, z or 0, 1, 2 alone, in any program's words, or state a unit of length."""
+    known = {name.lower() for name in names}
+    marks = (("x", "y", "z"), ("0", "1", "2"))
+    return coordinate_columns(names) is not None or any(
+        {f"{name[:place]}{mark}{name[place + 1 :]}" for mark in axes} <= known
+        for name in known
+        for place, letter in enumerate(name)
+        for axes in marks
+        if letter == axes[0] and not is_number(name)
+    )
+
+
 def _names_columns(head: Sequence[str], place: int, path: Path) -> bool:
-    """Whether a line names coordinates, and the next that is no comment has a value for each of its columns."""
+    """Whether a line names three axes, and the next that is no comment has a value for each of its columns."""
     names = next(split_cells([_COMMENT.sub("", head[place]).strip()], path), [])
-    if coordinate_columns(names) is None:
+    if not _names_axes(names):
         return False
     below = next((line for line in head[place + 1 :] if not _COMMENT.match(line)), None)
     if below is None:
@@ -258,7 +272,7 @@ _UNIT = rf"a|å|ang|angst|angstroms?|nm|nanomet(?:er|re)s?|[uµμ]m|microns?|mic
 _UNIT_CELL = re.compile(rf"^[\[(]?(?:{_UNIT}|deg|degrees?|°)[\])]?$", re.IGNORECASE)
 _NAME = re.compile(
     rf"^(?:(?P<before>{_WORD}|{_VOXEL_UNIT})[\s_.-]*)?(?P<axis>[xyz])(?:[\s_.-]*(?P<after>{_WORD}))?"
-    rf"(?:(?:[\s_.-]+|[\s_.-]*[\[(]\s*)(?P<unit>{_UNIT})\s*[\])]?)?$",
+    rf"(?:(?:[\s_.,/-]+(?:in\s+)?|[\s_.-]*[\[({{]\s*|(?=angst))(?P<unit>{_UNIT})\s*[\])}}]?)?$",
     re.IGNORECASE,
 )
 """``X [A]`` (TARDIS), ``x_nm``, ``pos_x``, ``centroid_x (px)``, ``CoordinateX``."""
@@ -312,7 +326,7 @@ def coordinate_columns(names: Sequence[str]) -> CoordinateColumns | None:
             return CoordinateColumns((plain[own[0]], plain[own[1]], plain[own[2]]), angstrom)
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for name in names:
-        match = _NAME.match(name)
+        match = _NAME.match(normalize("NFC", name))
         if match is not None:
             key = tuple((match[part] or "").lower() for part in ("before", "after", "unit"))
             if not key[2] and re.fullmatch(_VOXEL_UNIT, key[0]) and len(name) > len(key[0]) + 1:
