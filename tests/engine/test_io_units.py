@@ -113,6 +113,12 @@ def test_positions_that_would_be_voxels_are_questioned_where_the_tomogram_is_ope
         assert read_particles(path).notes == ()
 
 
+def test_positions_all_in_the_first_voxel_are_asked_for_their_unit(tmp_path):
+    path = write(tmp_path / "a.csv", "Position X,Position Y,Position Z\n0.3,0.1,0.1\n0.2,0.2,0.1\n0.1,0.3,0.1\n")
+    read = read_particles(path, extents=BINNED, tomogram="s01")
+    assert any("another unit, such as µm" in note for note in read.notes)
+
+
 def test_positions_all_in_one_corner_are_questioned_and_others_not(tmp_path):
     random = np.random.default_rng(1)
     whole = random.uniform((50, 50, 50), (3950, 2950, 950), size=(30, 3))

@@ -245,6 +245,11 @@ def questions_on_units(particles: Particles, path: Path | str) -> tuple[str, ...
     if not spans or not all(span.inside for span in spans):
         return ()
     count, voxel_size = sum(span.count for span in spans), min(span.voxel_size for span in spans)
+    if count >= _LEAST_IN_PLANE and all((span.farthest <= span.voxel_size).all() for span in spans):
+        return (
+            f"{_all(count)} within one voxel of the first: are coordinates in another unit, such as µm, or fractions "
+            "of the tomogram? Å are expected.",
+        )
     if all(span.within_counts for span in spans) and voxel_size >= _LEAST_VOXEL_SIZE:
         shown = " × ".join(f"{side:.0f}" for side in np.max([span.farthest for span in spans], axis=0))
         return (
