@@ -21,12 +21,16 @@ from napari_orient.engine.io.star import numbers
 from napari_orient.engine.io.tomograms import ListMetadata, find_extents, fit_only_in_angstrom, plain_name
 from napari_orient.engine.particles import FloatArray, Particles, TextArray, shortened
 
+_SUFFIXES = (".coords", ".txt", ".csv", ".tsv", ".xyz")
+
 MOST_COLUMNS = 25
 """Columns of a table without a header; one of more is another program's."""
 
 
 def _is_headerless(file: ListFile) -> bool:
-    cells = _numbers_of(first_cells(file))
+    cells: Sequence[str] = first_cells(file)
+    # Other suffixes are those of meshes and scenes, whose rows begin with a word too.
+    cells = _numbers_of(cells) if file.suffix in _SUFFIXES else cells
     return file.suffix != ".tbl" and 3 <= len(cells) <= MOST_COLUMNS and all(map(is_number, cells))
 
 
@@ -133,7 +137,7 @@ HEADERLESS = Dialect(
     name="coords",
     title="table without a header",
     programs="TomoTwin and crYOLO (.coords), DeepETPicker, IMOD (model2point), scripts",
-    suffixes=(".coords", ".txt", ".csv", ".tsv", ".xyz"),
+    suffixes=_SUFFIXES,
     layout="x, y, z in voxels, from 0; separated by blanks, tabs, commas, semicolons or bars",
     trap="The unit is never in the file: for Å give --pixel-size 1.",
     recognises=_is_headerless,
