@@ -26,6 +26,7 @@ import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,6 +169,12 @@ def in_engine(path: Path, source: Path) -> bool:
     return path.relative_to(source).parts[0] == "engine"
 
 
+@lru_cache(maxsize=1)
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a file; the last one is kept, for what is asked of a file is asked in a row."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def lines(path: Path) -> int:
     """Lines of a file."""
     return path.read_text(encoding="utf-8").count("\n")
@@ -197,7 +204,7 @@ def importers(files: list[Path], source: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {name: set() for name in modules}
     for path in files:
         own = module_of(path, source)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             named = []
             if isinstance(node, ast.ImportFrom) and node.module:
                 named = [node.module, *(f"{node.module}.{item.name}" for item in node.names)]
@@ -217,7 +224,7 @@ def with_one_importer(files: list[Path], source: Path) -> list[str]:
 
 def numeric_constants(path: Path) -> Iterator[tuple[str, str, bool]]:
     """Name, file and whether a line of text stands below, of each number assigned at the top of a module."""
-    body = ast.parse(path.read_text(encoding="utf-8")).body
+    body = tree_of(path).body
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.Assign) and is_number(node.value):
             documented = (
@@ -243,7 +250,7 @@ def is_number(node: ast.expr) -> bool:
 def names_made(path: Path) -> Iterator[str]:
     """Names that a file makes: its own, classes, functions, parameters and variables."""
     yield path.stem
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
         elif isinstance(node, ast.arg):
@@ -266,7 +273,7 @@ def banned_names(path: Path) -> list[str]:
 
 def empty_docstrings(path: Path) -> list[str]:
     """The functions of a file whose docstring begins with "Nothing"."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = tree_of(path)
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     return [
         node.name
@@ -277,7 +284,7 @@ def empty_docstrings(path: Path) -> list[str]:
 
 def shared_names(files: list[Path]) -> dict[str, int]:
     """Class names at the top of more than one module, with how many."""
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+    trees = [tree_of(path) for path in files]
     found = Counter(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
     return {name: count for name, count in sorted(found.items()) if count > 1}
 

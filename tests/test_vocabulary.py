@@ -16,8 +16,8 @@ COUNT = runpy.run_path(str(ROOT / "scripts" / "count_code.py"))
 def docstrings(path: Path) -> list[tuple[str, str]]:
     """Name and docstring of each function and class of a file."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [(node.name, ast.get_docstring(node) or "") for node in ast.walk(tree) if isinstance(node, kinds)]
+    nodes = ast.walk(COUNT["tree_of"](path))
+    return [(node.name, ast.get_docstring(node) or "") for node in nodes if isinstance(node, kinds)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
