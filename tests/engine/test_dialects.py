@@ -598,7 +598,7 @@ def test_points_of_napari_in_time_are_refused(tmp_path):
         ("TS_01_info.json", b'{"apix_unbin": 2.5, "boxes_3d": [[1, "x", 3]]}', "no three numbers"),
         ("indices.pkl", b"\x80\x04\x95\x0b\x00\x00", "pickle.*cryodrgn_utils filter_star.*tomodrgn filter_star"),
         ("J41_particles.cs", b"\x93NUMPY\x01\x00", "cryoSPARC.*csparc2star"),
-        ("TS_01.xf", b"1 0 0 1 0.5 0.25\n1 0 0 1 0.5 0.25\n", "alignment of a tilt series in IMOD"),
+        ("TS_01.xf", b"1 0 0 1 0.5 0.25\n1 0 0 1 0.5 0.25\n", "alignment of a tilt series .IMOD"),
         ("tilts.star", b"data_\n\nloop_\n_rlnImageName\n_rlnGroupName\n1@a.mrcs a\n", "tilt images.*filter_star"),
         ("two.population", b'<Population><Species GUID="1" Path="a" /></Population>', "0 species"),
         ("a.species", b"<Species></Species>", "expected its list beside it, a_particles.star"),

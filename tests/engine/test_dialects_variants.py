@@ -320,6 +320,7 @@ def test_copick_s_picks_of_other_writers_are_read(tmp_path, changes):
         ("a.xml", b'<?xml version="1.0"?>\n<?mso-application?>\n<Workbook xmlns="urn:x">', "spreadsheet in XML.*CSV"),
         ("a.landmarkAscii", b"# Avizo 3D ASCII 2.0\ndefine Markers 1\n1 2 3\n", "Amira or Avizo.*x, y, z"),
         ("a.txt", b"# AmiraMesh 3D ASCII 2.0\n1 2 3\n", "Amira or Avizo"),
+        ("a.aln", b"# AreTomo Alignment\n0 85.3 1.0 2.5 3.5 1 1 1 0 -60\n", "alignment of a tilt series"),
         ("a.obj", b"v 1 2 3\nv 4 5 6\n", "no known list of particles"),
         ("a.cmm", b'<?xml version="1.0" encoding="UTF-8"?>\n<marker_set name="a">', "markers of ChimeraX"),
         ("a.xml", b"<other><item/></other>", r"is XML \(other\) that holds no object"),

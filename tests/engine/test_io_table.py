@@ -220,13 +220,17 @@ def test_a_comma_that_does_not_separate_is_that_of_decimals(tmp_path, text):
         "x,y,z\n1,2,3,\n4,5,6,\n",
         "     x    y    z\n0  1.0  2.0  3.0\n1  4.0  5.0  6.0\n",
         '"x","y","z"\n"1",1,2,3\n"2",4,5,6\n',
+        '"x" "y" "z"\n"1" 1 2 3\n"2" 4 5 6\n',
+        "   x    y    z\n  ___  ___  ___\n\n  1  2  3\n  4  5  6\n",
+        "| x | y | z |\n|---|---|---|\n| 1 | 2 | 3 |\n| 4 | 5 | 6 |\n",
         "x_um,y_um,z_um\n1e-4,2e-4,3e-4\n4e-4,5e-4,6e-4\n",
         "particle_x,particle_y,particle_z\n1,2,3\n4,5,6\n",
         "voxel_x,voxel_y,voxel_z\n1,2,3\n4,5,6\n",
     ],
     ids=[
         *("units below the header", "units with angles", "a title", "MATLAB's comments", "other comments"),
-        *("tables appended", "commas at the ends", "pandas' text", "R's table", "micrometres", "particle", "voxel"),
+        *("tables appended", "commas at the ends", "pandas' text", "R's table", "R's with blanks"),
+        *("MATLAB's table", "Markdown", "micrometres", "particle", "voxel"),
     ],
 )
 def test_a_header_is_found_with_its_units_whatever_stands_about_it(tmp_path, text):

@@ -39,6 +39,9 @@ _COMMENT = re.compile(r"\s*(?:#|%|//)")
 _MOST_BEFORE = 30
 """Lines before a header: titles and comments. Chosen."""
 
+_RULE = "-_=:"
+"""Characters of a rule below a header, as MATLAB and Markdown draw it."""
+
 _CONTROL_Z = "\x1a"
 """What DOS programs write behind the last line."""
 
@@ -100,9 +103,9 @@ def _of_other_length(path: Path, number: int, found: int, header: Sequence[str])
 
 
 def _is_passed_over(row: Sequence[str], header: Sequence[str]) -> bool:
-    """Whether a row is none: it is empty, a comment, or the header again, of a table that was appended."""
+    """Whether a row is none: it is empty, a comment, a rule, or the header again, of a table that was appended."""
     if len(row) == len(header):
-        return row == header or not any(row)
+        return row == header or not any(cell.strip(_RULE) for cell in row)
     return row == [_CONTROL_Z] or _COMMENT.match(row[0]) is not None
 
 
@@ -162,7 +165,7 @@ def split_cells(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
     lines, separator = chain([first], lines), _separator(first)
     if separator == ",":
         return (_cells(line, separator, path) for line in lines)
-    cells = ((line.split() or [""]) if not separator else _cells(line, separator, path) for line in lines)
+    cells = (_cells(line, separator, path) if separator else _between_blanks(line) for line in lines)
     # Where commas do not separate, they are those of decimals, as spreadsheets write them in half of the world.
     return ([_DECIMAL_COMMA.sub(r"\1.\2", cell) if "," in cell else cell for cell in row] for row in cells)
 
@@ -184,6 +187,13 @@ def _separator(line: str) -> str:
             return separator
     separator = max(_SEPARATORS, key=line.count)
     return separator if separator in line else ""
+
+
+def _between_blanks(line: str) -> list[str]:
+    """Values of a line between blanks, which may be in quotes."""
+    if '"' not in line:
+        return line.split() or [""]
+    return [match[1] or match[0].strip('"') for match in re.finditer(r'"([^"]*)"|\S+', line)] or [""]
 
 
 def _has_decimal_comma(cell: str) -> bool:
@@ -269,7 +279,7 @@ VOXEL = ("x_voxel", "y_voxel", "z_voxel")
 _VOXEL_UNIT = r"px|pix|pixels?|vox|voxels?|vx"
 _WORD = "pos|position|coords?|coordinates?|cent(?:er|re)|centroid|loc|location|particle|point|pick"
 _UNIT = rf"a|å|ang|angst|angstroms?|nm|nanomet(?:er|re)s?|[uµμ]m|microns?|micromet(?:er|re)s?|{_VOXEL_UNIT}"
-_UNIT_CELL = re.compile(rf"^[\[(]?(?:{_UNIT}|deg|degrees?|°)[\])]?$", re.IGNORECASE)
+_UNIT_CELL = re.compile(rf"^[\[(]?(?:{_UNIT}|deg|degrees?|°|rad|radians?)[\])]?$", re.IGNORECASE)
 _NAME = re.compile(
     rf"^(?:(?P<before>{_WORD}|{_VOXEL_UNIT})[\s_.-]*)?(?P<axis>[xyz])(?:[\s_.-]*(?P<after>{_WORD}))?"
     rf"(?:(?:[\s_.,/-]+(?:in\s+)?|[\s_.-]*[\[({{]\s*|(?=angst))(?P<unit>{_UNIT})\s*[\])}}]?)?$",

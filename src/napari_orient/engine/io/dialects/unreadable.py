@@ -62,8 +62,11 @@ _IMOD_TABLES = (
     ".3dmod",
     ".xyz_resid",
     ".resid",
+    ".tlt",
+    ".aln",
 )
-"""Suffixes of what IMOD writes of the alignment of a tilt series, as numbers without a header or as models of beads."""
+"""Suffixes of what IMOD and AreTomo write of the alignment of a tilt series: numbers without a header, models of beads.
+"""
 
 
 def _is_image_series(file: ListFile) -> bool:
@@ -223,7 +226,7 @@ UNREADABLE = (
     ),
     _kind(
         "imod-transforms",
-        "a table of the alignment of a tilt series in IMOD",
+        "a table of the alignment of a tilt series (IMOD, AreTomo)",
         "Open the list of its particles (.mod, or a table).",
         lambda file: file.suffix in _IMOD_TABLES,
     ),
