@@ -201,6 +201,7 @@ def test_a_particle_type_is_a_class_unless_there_is_one(tmp_path):
         "1,5;2,0;3,0\n4,0;5,0;6,25\n",
         "1,5\t2,0\t3,0\n4,0\t5,0\t6,25\n",
         "  1,5  2,0  3,0\n  4,0  5,0  6,25\n",
+        "% exported\n1.5 2 3\n// half\n4 5 6.25\n",
     ],
 )
 def test_a_comma_that_does_not_separate_is_that_of_decimals(tmp_path, text):

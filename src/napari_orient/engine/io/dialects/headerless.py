@@ -10,6 +10,7 @@ import numpy as np
 from napari_orient.engine.errors import InputError
 from napari_orient.engine.io.dialects.dialect import Dialect, ListFile
 from napari_orient.engine.io.dialects.text_tables import (
+    COMMENT,
     check_lengths,
     counts_rows,
     first_cells,
@@ -17,7 +18,7 @@ from napari_orient.engine.io.dialects.text_tables import (
     split_cells,
 )
 from napari_orient.engine.io.dialects.voxels import VoxelRows, particles_in_voxels
-from napari_orient.engine.io.star import numbers
+from napari_orient.engine.io.star import Table, numbers
 from napari_orient.engine.io.tomograms import ListMetadata, find_extents, fit_only_in_angstrom, plain_name
 from napari_orient.engine.particles import FloatArray, Particles, TextArray, shortened
 
@@ -43,35 +44,38 @@ def _numbers_of(cells: Sequence[str]) -> Sequence[str]:
 
 def _read_headerless(file: ListFile, metadata: ListMetadata) -> Particles:
     where = str(file.path)
-    lines = [line for line in file.text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [line for line in file.text.splitlines() if line.strip() and not COMMENT.match(line)]
     cells = list(split_cells(lines, file.path))
     if not cells or len(cells[0]) < 3:
         raise InputError(f"{where} has no particles: it holds no three columns of numbers. Choose another file.")
     check_lengths(cells, file.path)
     counters = 0 if is_number(cells[0][0]) else 1
     counters += _leading_counters([_numbers_of(row) for row in cells])
-    table = {f"column{place}": column for place, column in enumerate(zip(*cells, strict=True), start=1)}
+    table: Table = {f"column{place}": column for place, column in enumerate(zip(*cells, strict=True), start=1)}
     axes = tuple(table)[counters : counters + 3]
+    said = f"The table has no header: columns {counters + 1} to {counters + 3} are taken as x, y, z."
+    return _particles(table, axes, metadata, said=said, where=where)
+
+
+def _particles(table: Table, axes: Sequence[str], metadata: ListMetadata, *, said: str, where: str) -> Particles:
+    """Particles of the columns, of which three hold coordinates; ``said`` is how these were found."""
     position = numbers(table, axes, where=where)
     words = next((name for name, column in table.items() if not is_number(column[0])), "")
     names, kind = _names_or_classes(table.get(words, ("",) * len(position)))
-    extra: dict[str, TextArray] = {
-        name: np.array(table[name], str) for name in table if name not in (*axes, *([words] if words else []))
-    }
-    said = f"The table has no header: columns {counters + 1} to {counters + 3} are taken as x, y, z."
+    others = [name for name in table if name not in (*axes, words)]
+    extra: dict[str, TextArray] = {name: np.array(table[name], str) for name in others}
     if extra:
-        said += f" What {shortened(list(extra))} mean is not known: carried unread."
-    if not any(names) and _is_angstrom(position, metadata):
-        notes = (said, "Its coordinates lie beyond the tomogram's voxels, and are taken as Å.")
-        return Particles(
-            positions=position,
-            tomogram=metadata.tomogram or "",
-            kind=None if kind is None else np.array(kind, str),
-            extra=extra,
-            notes=notes,
-        )
-    rows = VoxelRows(voxels=position, names=names, kind=kind, extra=extra, notes=(said,))
-    return particles_in_voxels(rows, metadata, where=where)
+        said += f" What {shortened(others)} mean is not known: carried unread."
+    if any(names) or not _is_angstrom(position, metadata):
+        rows = VoxelRows(voxels=position, names=names, kind=kind, extra=extra, notes=(said,))
+        return particles_in_voxels(rows, metadata, where=where)
+    return Particles(
+        positions=position,
+        tomogram=metadata.tomogram or "",
+        kind=None if kind is None else np.array(kind, str),
+        extra=extra,
+        notes=(said, "Its coordinates lie beyond the tomogram's voxels, and are taken as Å."),
+    )
 
 
 def _names_or_classes(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str] | None]:

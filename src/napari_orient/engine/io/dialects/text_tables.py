@@ -33,7 +33,7 @@ _SEPARATOR_LINE = re.compile(r"^\"?sep=.\"?\s*$", re.IGNORECASE)
 
 _SEPARATORS = ("\t", ",", ";", "|")
 
-_COMMENT = re.compile(r"\s*(?:#|%|//)")
+COMMENT = re.compile(r"\s*(?:#|%|//)")
 """What a line of comment begins with."""
 
 _MOST_BEFORE = 30
@@ -106,7 +106,7 @@ def _is_passed_over(row: Sequence[str], header: Sequence[str]) -> bool:
     """Whether a row is none: it is empty, a comment, a rule, or the header again, of a table that was appended."""
     if len(row) == len(header):
         return row == header or not any(cell.strip(_RULE) for cell in row)
-    return row == [_CONTROL_Z] or _COMMENT.match(row[0]) is not None
+    return row == [_CONTROL_Z] or COMMENT.match(row[0]) is not None
 
 
 def _whole_header(header: list[str], rows: Iterator[list[str]]) -> tuple[list[str], Iterator[list[str]]]:
@@ -227,17 +227,17 @@ def _with_header(lines: Iterable[str], path: Path) -> Iterator[str]:
     head = list(islice(lines, _MOST_BEFORE))
     if head and _SEPARATOR_LINE.match(head[0]):
         head = head[1:]
-    places = [place for place, line in enumerate(head) if not _COMMENT.match(line)]
+    places = [place for place, line in enumerate(head) if not COMMENT.match(line)]
     if not places:
-        yield from (line for line in lines if not _COMMENT.match(line))
+        yield from (line for line in lines if not COMMENT.match(line))
         return
     start = places[0]
     named = next((place for place in range(len(head)) if _names_columns(head, place, path)), start)
-    if not _COMMENT.match(head[named]):
+    if not COMMENT.match(head[named]):
         start = named
     else:
         start = next(place for place in places if place > named)
-        header = next(split_cells([_COMMENT.sub("", head[named]).strip()], path))
+        header = next(split_cells([COMMENT.sub("", head[named]).strip()], path))
         yield (_separator(head[start]) or " ").join(header)
     yield from head[start:]
     yield from lines
@@ -258,14 +258,14 @@ def _names_axes(names: Sequence[str]) -> bool:
 
 def _names_columns(head: Sequence[str], place: int, path: Path) -> bool:
     """Whether a line names three axes, and the next that is no comment has a value for each of its columns."""
-    names = next(split_cells([_COMMENT.sub("", head[place]).strip()], path), [])
+    names = next(split_cells([COMMENT.sub("", head[place]).strip()], path), [])
     if not _names_axes(names):
         return False
-    below = next((line for line in head[place + 1 :] if not _COMMENT.match(line)), None)
+    below = next((line for line in head[place + 1 :] if not COMMENT.match(line)), None)
     if below is None:
-        return not _COMMENT.match(head[place])
+        return not COMMENT.match(head[place])
     values = next(split_cells([below], path), [])
-    return len(values) == len(names) and (not _COMMENT.match(head[place]) or all(map(is_number, values)))
+    return len(values) == len(names) and (not COMMENT.match(head[place]) or all(map(is_number, values)))
 
 
 # --- names of coordinates ---------------------------------------------------------------------------------------------
