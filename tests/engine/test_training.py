@@ -11,7 +11,7 @@ from napari_orient.engine.errors import InputError
 from napari_orient.engine.evaluation import evaluate
 from napari_orient.engine.model_files import read_tensors, write_tensors
 from napari_orient.engine.options import Options
-from napari_orient.engine.parameters import PredictionOptions, TrainingOptions
+from napari_orient.engine.parameters import NetworkOptions, PredictionOptions, TrainingOptions
 from napari_orient.engine.particles import Particles, concatenate
 from napari_orient.engine.prediction.predict import load_model, predict
 from napari_orient.engine.statistics.error_calibration import fit_by_spread
@@ -322,3 +322,15 @@ def test_a_saved_checkpoint_predicts_as_the_trained_one(trained, tmp_path):
         for checkpoint in (trained, load_model(tmp_path / "ball.safetensors"))
     )
     np.testing.assert_array_equal(first.rotations, second.rotations)
+
+
+def test_the_default_training_does_not_diverge_in_few_steps(world):
+    """Where the rate rises too fast the outputs saturate, and the loss ends above where it began."""
+    steps = train(world[:1], NetworkOptions(), TrainingOptions.of(epochs=6, device="cpu"))
+    first, *_, last = [step.training_loss for step in steps if isinstance(step, Epoch)]
+    assert last < 0.9 * first
+
+
+def test_few_particles_are_passed_over_more_often():
+    assert [TrainingOptions().epochs_for(count) for count in (70, 2_000, 23_000)] == [400, 96, 40]
+    assert TrainingOptions(epochs=3).epochs_for(70) == 3

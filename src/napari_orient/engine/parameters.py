@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
     from napari_orient.engine.templates import Template
 
+_EPOCHS = 40
+"""Passes over many training particles."""
+_LEAST_STEPS = 3000
+"""Steps of the optimiser on fewer, at least; chosen: 280 simulated ribosomes learn little more after 1,000."""
+_MOST_EPOCHS = 400
+"""Passes over very few, at most; chosen: 70 simulated ribosomes learn no more after 200."""
 _TILT_AXES = ("found", "x", "y", "none")
 """Values of ``tilt_axis`` beside angles."""
 
@@ -415,11 +422,22 @@ class SplitOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Options):
-    """How to train a network. The defaults are the shipped one's; `PAPER_TRAINING` is the printed recipe."""
+    """How to train a network on labelled particles. `PAPER_TRAINING` is the printed recipe."""
 
-    epochs: int = option(40, help="passes over the training particles", low=1, high=10_000)
+    epochs: int | None = option(
+        None,
+        help="passes over the training particles; empty for 40, or as many up to 400 as make 3,000 steps",
+        low=1,
+        high=10_000,
+    )
     batch: int = option(64, help="patches in one step of the optimiser", low=1, high=4096, expert=True)
-    rate: float = option(2e-3, help="learning rate, the highest where it cycles", low=1e-7, high=1, expert=True)
+    rate: float = option(
+        2e-3,
+        help="learning rate, the highest where it cycles, but lower in fewer than 400 steps",
+        low=1e-7,
+        high=1,
+        expert=True,
+    )
     schedule: str = option(
         "cycle",
         help="learning rate: up and down once (cycle), or constant",
@@ -433,7 +451,7 @@ class TrainingOptions(Options):
         expert=True,
     )
     weight_decay: float = option(1e-4, help="L2 penalty on the weights", low=0, high=1, expert=True)
-    clip: float = option(10.0, help="gradient norm is cut to this", low=1e-3, high=1e6, expert=True)
+    clip: float = option(0.1, help="gradient norm is cut to this", low=1e-3, high=1e6, expert=True)
     half_turns: bool = option(
         True, help="also train on half-turned patches: the turns that keep the missing wedge", expert=True
     )
@@ -448,6 +466,12 @@ class TrainingOptions(Options):
     split: SplitOptions = suboptions(SplitOptions)
     seed: int = seed_option("of weights, order, half-turns, shifts and split")
     compute: ComputeOptions = suboptions(ComputeOptions)
+
+    def epochs_for(self, particles: int) -> int:
+        """Passes over so many training particles: as many as were asked for, else enough for the optimiser."""
+        if self.epochs is not None:
+            return self.epochs
+        return max(_EPOCHS, min(_MOST_EPOCHS, math.ceil(_LEAST_STEPS * self.batch / particles)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -495,7 +519,9 @@ class TemplateTrainingOptions(Options):
     compute: ComputeOptions = suboptions(ComputeOptions)
 
 
-PAPER_TRAINING = TrainingOptions(epochs=50, batch=32, rate=1e-4, schedule="constant", half_turns=False, shift=0.0)
+PAPER_TRAINING = TrainingOptions(
+    epochs=50, batch=32, rate=1e-4, schedule="constant", clip=10.0, half_turns=False, shift=0.0
+)
 """The printed recipe: Huber loss, Adam at 1e-4, batches of 32, 50 epochs, no augmentation."""
 
 PRESETS = {"default": (NetworkOptions(), TrainingOptions()), "paper": (PAPER_NETWORK, PAPER_TRAINING)}

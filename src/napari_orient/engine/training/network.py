@@ -35,6 +35,8 @@ _RISE = 0.2
 """Share of the steps in which the learning rate of one cycle (Smith 2017) rises; chosen."""
 _LEAST_RATE = 1e-3
 """Share of the highest learning rate that is left at either end of the cycle; chosen."""
+_STEPS_TO_HIGHEST = 400
+"""Steps of a cycle from which its rate reaches the highest; of fewer it rises so fast that training diverges."""
 _HUBER_DELTA = 0.5
 """Raw outputs, which lie in (-1, 1), weigh linearly where they are further off than this."""
 
@@ -140,12 +142,13 @@ class TrainingRun:
             fused=self.device.type in ("cpu", "cuda"),
         )
         self.per_epoch = math.ceil(len(examples) / options.batch)
+        self.total = options.epochs_for(len(examples))
 
     def epochs(self, state: TrainingState | None, *, words: str) -> Stream[Step, Network]:
         """The best network after all epochs, from the first or from a state on; yields Steps and Epochs."""
         if state is not None:
             state = self._restored(state)
-        total = self.options.epochs
+        total = self.total
         for epoch in range(0 if state is None else state.epoch, total):
             yield Step(epoch, total, f"{words}: epoch {epoch + 1}")
             losses = []
@@ -191,10 +194,11 @@ class TrainingRun:
             yield self.ranks.mean(loss.detach())
 
     def _rate(self, step: int) -> float:
-        """Learning rate of a step: constant, or of one cycle."""
+        """Learning rate of a step: constant, or of one cycle, the lower the fewer steps it has."""
         if self.options.schedule == "constant":
             return self.options.rate
-        return self.options.rate * cycle_rate(step / (self.options.epochs * self.per_epoch))
+        steps = self.total * self.per_epoch
+        return self.options.rate * min(1.0, steps / _STEPS_TO_HIGHEST) * cycle_rate(step / steps)
 
     def _augmented(self, batch: Examples, own: Tensor, total: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Features and rotations of examples, shifted and half-turned: the rows ``own`` of a batch of ``total``."""

@@ -108,6 +108,7 @@ def train(
     mlp = MLP(model_options, generator=torch.Generator().manual_seed(options.seed)).to(device)
     examples = yield from examples_of(mlp, training, device, words="Cutting training patches", streamed=streamed)
     held_out = yield from examples_of(mlp, validation, device, words="Cutting validation patches", streamed=streamed)
+    options = options.replace(epochs=options.epochs_for(len(examples)))
     card = _card(labelled, options, training=len(examples), validation=len(held_out))
     training_run = TrainingRun(mlp, options, examples, held_out, name=name, card=card, ranks=ranks)
     return (yield from training_run.epochs(resume, words=f"Training on {device_words(device)}"))
