@@ -194,6 +194,19 @@ def test_a_list_of_many_tomograms_is_exported_with_the_folder_that_was_simulated
     assert "_rlnCenteredCoordinateXAngst" in out.read_text()
 
 
+def test_a_list_from_the_centre_is_evaluated_beside_its_tomogram(world, tmp_path, capsys):
+    star = tmp_path / "centred.star"
+    assert main(words("export", world.truth, star, "--for", "relion5", "--tomogram", world.tomogram)) == 0
+    (tmp_path / "centred_tomograms.star").unlink()
+    (tmp_path / "centred_optimisation_set.star").unlink()
+    star.write_text(star.read_text().split("data_global")[0])
+    capsys.readouterr()
+    assert main(words("evaluate", star, world.truth, "--json")) == 2
+    assert "--tomogram" in capsys.readouterr().err
+    assert main(words("evaluate", star, world.truth, "--json", "--tomogram", world.tomogram)) == 0
+    assert json.loads(capsys.readouterr().out)["all"]["median_deg"] < 0.1
+
+
 def test_an_import_list_of_several_tomograms_is_refused_before_anything_is_written(world, tmp_path, capsys):
     pairs, mixed = read_labelled(world.simulated), tmp_path / "mixed.csv"
     write_particles(mixed, concatenate([particles for _, particles in pairs]))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from napari_orient.cli.answers import add_failures, add_report, report_outputs, write_report
 from napari_orient.cli.arguments import LENGTH, Parser
-from napari_orient.cli.lists import add_reading, add_selection, read_list, selected
+from napari_orient.cli.lists import add_reading, add_selection, open_tomogram, read_list, selected
 from napari_orient.cli.next_command import say_next, unused
 from napari_orient.engine.symmetry import symmetry
 
@@ -36,6 +36,9 @@ def declare(parser: Parser) -> None:
     parser.add_argument("truth", type=Path, metavar="TRUTH", help="the same with true angles")
     add_selection(parser, what="true particles")
     parser.add_argument(
+        "--tomogram", type=Path, metavar="FILE", help="that both lists lie in, for coordinates that need its size"
+    )
+    parser.add_argument(
         "--symmetry", default="C1", metavar="GROUP", help="C1, Cn, Dn, T, O or I, as GROUP@z@x off axis [default C1]"
     )
     parser.add_argument("--tolerance", **LENGTH, default=100.0, help="farthest partner [default 100]")
@@ -56,7 +59,10 @@ def perform(arguments: Namespace) -> None:
     from napari_orient.engine.inspection.failures import FailureReport
 
     group = symmetry(arguments.symmetry)
-    predicted, truth = read_list(arguments.predicted, arguments), read_list(arguments.truth, arguments)
+    tomogram = arguments.tomogram and open_tomogram(arguments.tomogram, voxel_size=None)
+    predicted, truth = (
+        read_list(path, arguments, tomogram=tomogram) for path in (arguments.predicted, arguments.truth)
+    )
     chosen = selected(truth, arguments)
     report = evaluate(predicted, chosen, group=group, tolerance=arguments.tolerance)
     failures = (

@@ -113,8 +113,8 @@ def check_sizes(path: Path | str, names: Sequence[str], found: Mapping[str, Exte
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise SizeUnknownError(
             f"{path}: the size of tomogram {unknown[0] or '(no name)'}{more} is unknown, and RELION 5's coordinates "
-            "count from its centre. Open the tomogram too, give RELION's tomograms.star (--tomograms-star), or put it "
-            "beside the list.",
+            "count from its centre. Open the tomogram too (--tomogram), give RELION's tomograms.star "
+            "(--tomograms-star), or put it beside the list.",
             tomograms=unknown,
         )
 
