@@ -263,7 +263,7 @@ def test_what_fits_nothing_is_said(tmp_path):
         ([tmp_path / "empty"], "neither tomograms nor lists"),
         ([tmp_path / "recon"], "no list of particles is among"),
         ([tmp_path / "recon" / "*.mrc"], "no list of particles is among"),
-        ([tmp_path / "recon", tmp_path / "picks.star", "ribosome"], "give it as --model ribosome"),
+        ([tmp_path / "recon", tmp_path / "picks.star", "ribosome"], "predict takes it as --model ribosome"),
     ):
         with pytest.raises(InputError, match=words):
             read_project(named)

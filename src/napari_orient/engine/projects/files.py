@@ -132,7 +132,9 @@ def _all_files(paths: Sequence[Path], *, beside_list: bool) -> ProjectFiles:
     for index, path in enumerate(paths):
         last = index == len(paths) - 1
         if _is_model(path):
-            raise InputError(f"{path} is a model, no tomogram and no list of particles; give it as --model {path}.")
+            raise InputError(
+                f"{path} is a model, no tomogram and no list of particles; predict takes it as --model {path}."
+            )
         if is_pattern(path):
             found = _added(found, _of_pattern(path))
         elif path.is_dir() and not is_zarr(path):
